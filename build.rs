@@ -1,0 +1,54 @@
+//! Compiles the proto files (with protox: no protoc is needed) and notes what this build is made of.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::{env, fs};
+
+const PROTOS: [&str; 2] = ["tokenecho/v1/chat.proto", "tokenecho/v1/models.proto"];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    compile_protos()?;
+    println!("cargo:rustc-env=TOKENECHO_BUILD_COMMIT={}", commit());
+    println!("cargo:rustc-env=TOKENECHO_BUILD_RUSTC={}", rustc());
+    println!("cargo:rerun-if-changed=build.rs");
+    Ok(())
+}
+
+fn compile_protos() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let mut compiler = protox::Compiler::new(["proto"])?;
+    compiler.include_source_info(true).include_imports(true).open_files(PROTOS)?;
+    // What reflection tells, comments and all.
+    let descriptors = PathBuf::from(env::var("OUT_DIR")?).join("tokenecho.bin");
+    fs::write(descriptors, compiler.encode_file_descriptor_set())?;
+    tonic_build::configure()
+        .build_client(env::var_os("CARGO_FEATURE_CLIENT").is_some())
+        .codec_path("crate::grpc::codec::Codec")
+        .compile_fds(compiler.file_descriptor_set())?;
+    Ok(())
+}
+
+/// The commit of the checkout, or what a build outside one was told in `TOKENECHO_BUILD_COMMIT`.
+fn commit() -> String {
+    println!("cargo:rerun-if-env-changed=TOKENECHO_BUILD_COMMIT");
+    if let Ok(commit) = env::var("TOKENECHO_BUILD_COMMIT") {
+        return commit;
+    }
+    if fs::exists(".git/HEAD").unwrap_or(false) {
+        println!("cargo:rerun-if-changed=.git/HEAD");
+        println!("cargo:rerun-if-changed=.git/refs/heads");
+    }
+    output("git", &["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".into())
+}
+
+fn rustc() -> String {
+    let rustc = env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
+    let version = output(&rustc, &["--version"]).unwrap_or_else(|| "rustc unknown".into());
+    version.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
+}
+
+fn output(program: &str, arguments: &[&str]) -> Option<String> {
+    let output =
+        Command::new(program).args(arguments).output().ok().filter(|output| output.status.success())?;
+    Some(String::from_utf8(output.stdout).ok()?.trim().to_owned()).filter(|text| !text.is_empty())
+}

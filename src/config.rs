@@ -1,0 +1,267 @@
+//! What a server is told: flag, then environment, then file, then default.
+//!
+//! There is one table of options, the fields of the parts' own `…Options`, put together in [`Config`]. A flag
+//! `--itl` is the variable `TOKENECHO_ITL` and the file's `itl:`. Environment and file are turned into flags and
+//! parsed by the same parser, each value on its own first, so that all faults are told at once.
+
+mod file;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+
+use clap::parser::ValueSource;
+use clap::{ArgAction, ArgMatches, Args, CommandFactory, Parser, Subcommand};
+
+use crate::auth::AuthOptions;
+use crate::engine::PacingOptions;
+use crate::server::DoorOptions;
+use crate::service::ServiceOptions;
+use crate::service::limits::LimitOptions;
+use crate::telemetry::LogOptions;
+use crate::version;
+
+/// Everything a server is told.
+#[derive(Args, Clone, Debug)]
+#[expect(missing_docs, reason = "flattened: their fields are documented")]
+pub struct Config {
+    /// A YAML file of these options, under the flags' names
+    ///
+    /// The limits stand under `limits:`.
+    /// Example: --config tokenecho.yaml
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub doors: DoorOptions,
+    #[command(flatten)]
+    pub auth: AuthOptions,
+    #[command(flatten)]
+    pub service: ServiceOptions,
+    #[command(flatten)]
+    pub pacing: PacingOptions,
+    #[command(flatten)]
+    pub limits: LimitOptions,
+    #[command(flatten)]
+    pub log: LogOptions,
+}
+
+impl Default for Config {
+    /// What `tokenecho` without any option runs with.
+    fn default() -> Self {
+        CommandLine::parse_from(["tokenecho"]).config
+    }
+}
+
+const ABOUT: &str = "An OpenAI-compatible server that needs no model: it echoes, over HTTP and gRPC.";
+const EVERYWHERE: &str = "Every option is also a variable (--itl is TOKENECHO_ITL, lists are separated by commas) \
+                          and a key of the --config file (itl:, limits under limits:). Flags go before variables, \
+                          variables before the file. Durations and sizes carry units: 50ms, 2s, 32MiB.";
+
+#[derive(Parser)]
+#[command(
+    name = "tokenecho", version = version::VERSION, long_version = version::LONG, about = ABOUT,
+    after_long_help = EVERYWHERE, args_conflicts_with_subcommands = true, disable_help_subcommand = true
+)]
+struct CommandLine {
+    #[command(flatten)]
+    config: Config,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve; the default
+    #[command(after_long_help = EVERYWHERE)]
+    Serve(Box<Config>),
+    /// Ask a running server whether it is ready: exit 0 if so, else 1
+    #[command(after_long_help = EVERYWHERE)]
+    Healthcheck {
+        /// Ask the gRPC health service
+        #[arg(long)]
+        grpc: bool,
+        #[command(flatten)]
+        config: Box<Config>,
+    },
+}
+
+/// What the command line says to do.
+#[derive(Debug)]
+pub enum Action {
+    /// Run a server.
+    Serve(Config),
+    /// Ask a running one whether it is ready.
+    Healthcheck {
+        /// Where it is.
+        config: Config,
+        /// Whether to ask its gRPC health service.
+        grpc: bool,
+    },
+}
+
+/// What was loaded, and what ought to be logged about it once there is a log.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What to do.
+    pub action: Action,
+    /// Variables that were passed over, each a sentence.
+    pub notes: Vec<String>,
+}
+
+/// Why there is nothing to run.
+#[derive(Debug)]
+pub enum LoadError {
+    /// A flag is wrong, or only help was wanted: clap tells it, and the exit code.
+    CommandLine(clap::Error),
+    /// Environment or file are wrong: all faults.
+    Settings(Vec<Fault>),
+}
+
+/// One wrong setting.
+#[derive(Debug)]
+pub struct Fault {
+    /// Where it stands: a variable, or a file's line and field.
+    place: String,
+    /// The file's line, 0 for a variable.
+    line: u64,
+    message: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.message)
+    }
+}
+
+/// Loads what `arguments` (the program's name first), the variables in `environment` and the config file say.
+///
+/// # Errors
+/// [`LoadError`].
+pub fn load(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<Loaded, LoadError> {
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    let matches = CommandLine::command().try_get_matches_from(&arguments).map_err(LoadError::CommandLine)?;
+    let given = matches.subcommand().map_or(&matches, |(_, matches)| matches);
+
+    let table = Table::new();
+    let (variables, notes) = table.variables(environment);
+    let path = given.get_one::<PathBuf>("config").cloned().or_else(|| {
+        variables
+            .iter()
+            .find(|setting| setting.option == "config")
+            .map(|setting| setting.values[0].clone().into())
+    });
+    let (fields, mut faults) = path.map_or_else(Default::default, |path| table.file(&path));
+    faults.extend(variables.iter().chain(&fields).filter_map(|setting| table.fault_in(setting)));
+    faults.sort_by_key(|fault| fault.line);
+    if !faults.is_empty() {
+        return Err(LoadError::Settings(faults));
+    }
+
+    let is_given = |option: &str| table.is_given(given, option);
+    let is_in_environment = |option: &str| variables.iter().any(|variable| variable.option == option);
+    let variables = variables.iter().filter(|setting| !is_given(&setting.option));
+    let fields =
+        fields.iter().filter(|setting| !is_given(&setting.option) && !is_in_environment(&setting.option));
+    arguments.extend(variables.chain(fields).flat_map(Setting::flags));
+    let line = CommandLine::try_parse_from(arguments).map_err(LoadError::CommandLine)?;
+    let action = match line.command {
+        None => Action::Serve(line.config),
+        Some(Command::Serve(config)) => Action::Serve(*config),
+        Some(Command::Healthcheck { grpc, config }) => Action::Healthcheck { config: *config, grpc },
+    };
+    Ok(Loaded { action, notes })
+}
+
+/// An option as environment or file set it.
+#[derive(Debug)]
+struct Setting {
+    /// The flag's name, without hyphens before it.
+    option: String,
+    values: Vec<String>,
+    /// For faults.
+    place: String,
+    line: u64,
+}
+
+impl Setting {
+    /// As the command line would say it.
+    fn flags(&self) -> impl Iterator<Item = OsString> {
+        self.values.iter().map(|value| format!("--{}={value}", self.option).into())
+    }
+}
+
+/// The table of options, as the parser has it.
+struct Table {
+    command: clap::Command,
+}
+
+impl Table {
+    fn new() -> Self {
+        let command = Config::augment_args(clap::Command::new("tokenecho").no_binary_name(true));
+        Self { command: command.disable_help_flag(true) }
+    }
+
+    fn option(&self, name: &str) -> Option<&clap::Arg> {
+        self.command.get_arguments().find(|option| option.get_long() == Some(name))
+    }
+
+    fn is_list(option: &clap::Arg) -> bool {
+        matches!(option.get_action(), ArgAction::Append)
+    }
+
+    /// Whether options stand under `limits:` in the file.
+    fn is_limit(option: &clap::Arg) -> bool {
+        option.get_help_heading() == Some("Limits")
+    }
+
+    fn is_given(&self, matches: &ArgMatches, option: &str) -> bool {
+        let id = self.option(option).map(|option| option.get_id().as_str());
+        id.is_some_and(|id| matches.value_source(id) == Some(ValueSource::CommandLine))
+    }
+
+    /// The settings among the variables, and what to say of those passed over.
+    fn variables(
+        &self,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> (Vec<Setting>, Vec<String>) {
+        let (mut settings, mut notes) = (Vec::new(), Vec::new());
+        for (name, value) in environment {
+            let Some(suffix) = name.strip_prefix("TOKENECHO_") else { continue };
+            let Some(option) = self.option(&suffix.to_ascii_lowercase().replace('_', "-")) else { continue };
+            if value.starts_with("tcp://") {
+                notes.push(format!("{name} is a Kubernetes service link, not an option: ignored"));
+                continue;
+            }
+            let values = if Self::is_list(option) {
+                value.split(',').map(str::to_owned).collect()
+            } else {
+                vec![value]
+            };
+            let option = option.get_long().unwrap_or_default().to_owned();
+            settings.push(Setting { option, values, place: name, line: 0 });
+        }
+        (settings, notes)
+    }
+
+    /// What is wrong with a setting, if anything is.
+    fn fault_in(&self, setting: &Setting) -> Option<Fault> {
+        let error = self.command.clone().try_get_matches_from(setting.flags()).err()?;
+        // The parser's own words name the flag; here the place is named already. What it quotes may be a key.
+        let message = match std::error::Error::source(&error) {
+            Some(reason) => reason.to_string(),
+            None => {
+                let text = error.to_string();
+                let lines: Vec<_> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+                lines.join(" ").trim_start_matches("error: ").to_owned()
+            }
+        };
+        Some(Fault { place: setting.place.clone(), line: setting.line, message })
+    }
+}
+
+#[cfg(test)]
+mod tests;

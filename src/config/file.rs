@@ -1,0 +1,181 @@
+//! The config file: YAML, read with the line of every value.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::Spanned;
+
+use super::{Fault, Setting, Table};
+
+/// The one group of options.
+const LIMITS: &str = "limits";
+
+/// A value of the file. What a scalar means is for the option's own parser, so its text is kept as it stands.
+enum Value {
+    /// A quoted scalar, or one that is nothing but a string.
+    Text(String),
+    /// A number, a boolean or null; its text is found by its place.
+    Plain,
+    List(Vec<Spanned<Value>>),
+    Map(BTreeMap<String, Spanned<Value>>),
+}
+
+impl Table {
+    /// The settings in a file, and what is wrong with it; values are not checked here.
+    pub(super) fn file(&self, path: &Path) -> (Vec<Setting>, Vec<Fault>) {
+        let fault =
+            |message: String| (vec![], vec![Fault { place: path.display().to_string(), line: 0, message }]);
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) => return fault(error.to_string()),
+        };
+        if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
+            return Default::default();
+        }
+        let fields = match serde_saphyr::from_str::<BTreeMap<String, Spanned<Value>>>(&text) {
+            Ok(fields) => fields,
+            Err(error) => return fault(error.to_string()),
+        };
+        let mut reader = FileReader { table: self, path, text: &text, settings: vec![], faults: vec![] };
+        reader.read(fields, None);
+        (reader.settings, reader.faults)
+    }
+}
+
+struct FileReader<'a> {
+    table: &'a Table,
+    path: &'a Path,
+    text: &'a str,
+    settings: Vec<Setting>,
+    faults: Vec<Fault>,
+}
+
+impl FileReader<'_> {
+    fn read(&mut self, fields: BTreeMap<String, Spanned<Value>>, group: Option<&str>) {
+        for (name, field) in fields {
+            let line = field.referenced.line();
+            let place = match group {
+                None => format!("{}:{line}: {name}", self.path.display()),
+                Some(group) => format!("{}:{line}: {group}.{name}", self.path.display()),
+            };
+            match (field.value, group) {
+                (Value::Map(fields), None) if name == LIMITS => self.read(fields, Some(LIMITS)),
+                (value, _) => match self.values(&name, value, field.referenced, group) {
+                    Ok(values) => self.settings.push(Setting { option: name, values, place, line }),
+                    Err(message) => self.faults.push(Fault { place, line, message }),
+                },
+            }
+        }
+    }
+
+    /// The values of one option.
+    fn values(
+        &self,
+        name: &str,
+        value: Value,
+        location: serde_saphyr::Location,
+        group: Option<&str>,
+    ) -> Result<Vec<String>, String> {
+        let option = self.table.option(name).filter(|_| name != "config").ok_or("there is no such option")?;
+        match (Table::is_limit(option), group) {
+            (true, None) => return Err(format!("it belongs under `{LIMITS}:`")),
+            (false, Some(_)) => return Err("it is no limit".into()),
+            _ => {}
+        }
+        match value {
+            Value::List(values) if Table::is_list(option) => {
+                values.into_iter().map(|value| self.scalar(value.value, value.referenced)).collect()
+            }
+            value => Ok(vec![self.scalar(value, location)?]),
+        }
+    }
+
+    fn scalar(&self, value: Value, location: serde_saphyr::Location) -> Result<String, String> {
+        match value {
+            Value::Text(text) => Ok(text),
+            Value::Plain => {
+                let span = location.span();
+                let start = usize::try_from(span.offset()).unwrap_or(usize::MAX);
+                let length = usize::try_from(span.len()).unwrap_or(usize::MAX);
+                let text: String = self.text.chars().skip(start).take(length).collect();
+                if text.is_empty() || text == "~" || text.eq_ignore_ascii_case("null") {
+                    return Err("it has no value".into());
+                }
+                Ok(text)
+            }
+            Value::List(_) => Err("a list is not expected here".into()),
+            Value::Map(_) => Err("a mapping is not expected here".into()),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValueVisitor)
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value, a list or a mapping")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::Text(text.to_owned()))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Value, E> {
+        Ok(Value::Plain)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Value, E> {
+        Ok(Value::Plain)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Value, E> {
+        Ok(Value::Plain)
+    }
+
+    fn visit_i128<E>(self, _: i128) -> Result<Value, E> {
+        Ok(Value::Plain)
+    }
+
+    fn visit_u128<E>(self, _: u128) -> Result<Value, E> {
+        Ok(Value::Plain)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Value, E> {
+        Ok(Value::Plain)
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Plain)
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Plain)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element()? {
+            items.push(item);
+        }
+        Ok(Value::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut fields = BTreeMap::new();
+        while let Some((name, value)) = map.next_entry()? {
+            fields.insert(name, value);
+        }
+        Ok(Value::Map(fields))
+    }
+}

@@ -1,0 +1,125 @@
+use std::time::Duration;
+
+use super::*;
+
+fn load_with(
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+    file: Option<&str>,
+) -> Result<(Config, Vec<String>), Vec<String>> {
+    let folder = std::env::temp_dir().join(format!("tokenecho-config-{:x}", rand::random::<u64>()));
+    std::fs::create_dir(&folder).expect("a temporary folder");
+    let path = folder.join("c.yaml");
+    let mut arguments: Vec<OsString> =
+        ["tokenecho"].iter().chain(arguments).map(|argument| argument.to_string().into()).collect();
+    if let Some(file) = file {
+        std::fs::write(&path, file).expect("a config file");
+        arguments.extend(["--config".into(), path.clone().into()]);
+    }
+    let environment = environment.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+    let loaded = load(arguments, environment);
+    std::fs::remove_dir_all(&folder).expect("the folder is ours");
+    match loaded {
+        Ok(Loaded { action: Action::Serve(config), notes }) => Ok((config, notes)),
+        Ok(_) => panic!("nobody asked for a health check"),
+        Err(LoadError::CommandLine(error)) => Err(vec![error.to_string()]),
+        Err(LoadError::Settings(faults)) => {
+            let path = format!("{}", path.display());
+            Err(faults.iter().map(|fault| fault.to_string().replace(&path, "c.yaml")).collect())
+        }
+    }
+}
+
+#[test]
+fn a_flag_goes_before_a_variable_and_a_variable_before_the_file() {
+    let file = Some("itl: 3ms\nttft: 3ms\nmodel: [a, b]\nreply-prefix: file\n");
+    let environment = [("TOKENECHO_ITL", "2ms"), ("TOKENECHO_TTFT", "2ms"), ("TOKENECHO_MODEL", "c,d")];
+
+    let (config, _) = load_with(&["--itl", "1ms"], &environment, file).expect("a config");
+
+    assert_eq!(config.pacing.itl, Duration::from_millis(1));
+    assert_eq!(config.pacing.ttft, Duration::from_millis(2));
+    assert_eq!(config.service.models.model, ["c", "d"]);
+    assert_eq!(config.service.reply_prefix, "file");
+}
+
+#[test]
+fn a_file_says_everything_a_flag_can() {
+    let file = "
+# scalars are the option's to read, whatever YAML would make of them
+port: 8080
+model:
+  - 0123
+  - 1e5
+  - 'a: b'
+any-key: true
+limits:
+  max-body: 1MiB
+  max-generations: 7
+";
+    let (config, _) = load_with(&[], &[], Some(file)).expect("a config");
+
+    assert_eq!(config.service.models.model, ["0123", "1e5", "a: b"]);
+    assert!(config.auth.any_key);
+    assert_eq!(config.limits.max_body, 1 << 20);
+    assert_eq!(config.limits.max_generations, 7);
+}
+
+#[test]
+fn all_faults_of_file_and_environment_are_told_at_once_with_their_places() {
+    let file = "itl: soon\nno-such: 1\nlimits:\n  max-body: 5\n  port: 3\nmax-generations: 3\nttft:\n";
+
+    let faults = load_with(&[], &[("TOKENECHO_PORT", "99999"), ("TOKENECHO_VALIDATION", "hard")], Some(file))
+        .expect_err("faults");
+
+    insta::assert_snapshot!(faults.join("\n"), @r"
+    c.yaml:5: limits.port: it is no limit
+    c.yaml:6: max-generations: it belongs under `limits:`
+    c.yaml:2: no-such: there is no such option
+    c.yaml:7: ttft: it has no value
+    TOKENECHO_PORT: 99999 is not in 0..=65535
+    TOKENECHO_VALIDATION: invalid value 'hard' for '--validation <MODE>'
+    c.yaml:1: itl: `soon` is not a duration with a unit, such as 50ms or 2s
+    c.yaml:4: limits.max-body: `5` is not a size with a unit, such as 512KiB or 32MiB
+    ");
+}
+
+#[test]
+fn a_key_that_cannot_be_read_is_not_shown() {
+    for faults in [
+        load_with(&[], &[("TOKENECHO_API_KEY", "marked secret")], None).expect_err("a fault"),
+        load_with(&["--api-key", "marked secret"], &[], None).expect_err("a fault"),
+        load_with(&[], &[], Some("api-key: marked secret")).expect_err("a fault"),
+    ] {
+        assert!(!faults.concat().contains("marked"), "{faults:?}");
+        assert!(faults.concat().contains("visible ASCII"), "{faults:?}");
+    }
+}
+
+#[test]
+fn a_service_link_of_kubernetes_is_no_option() {
+    let (config, notes) =
+        load_with(&[], &[("TOKENECHO_PORT", "tcp://10.0.0.1:8000"), ("TOKENECHO_PORT_8000_TCP", "x")], None)
+            .expect("a config");
+
+    assert_eq!(config.doors.port, Config::default().doors.port);
+    assert_eq!(notes, ["TOKENECHO_PORT is a Kubernetes service link, not an option: ignored"]);
+}
+
+#[test]
+fn an_option_may_be_set_to_nothing_where_that_says_something() {
+    let (config, _) = load_with(&["--reply-prefix", ""], &[], None).expect("a config");
+
+    assert_eq!(config.service.reply_prefix, "");
+}
+
+#[test]
+fn short_help_fits_a_screen_and_long_help_has_every_option() {
+    let mut command = CommandLine::command();
+
+    assert!(command.render_help().to_string().lines().count() <= 20);
+    let long = command.render_long_help().to_string();
+    for option in Table::new().command.get_arguments() {
+        assert!(long.contains(&format!("--{}", option.get_long().unwrap_or_default())));
+    }
+}

@@ -1,0 +1,79 @@
+//! Pacing: when each token leaves.
+//!
+//! Only time lives here; which tokens there are is the engine's business.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// The delays of one generation, in a load tester's words. Zero is no delay at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pacing {
+    /// Time to first token.
+    pub ttft: Duration,
+    /// Inter-token latency: between a token and the next.
+    pub itl: Duration,
+}
+
+/// How fast replies are said.
+#[derive(clap::Args, Clone, Debug)]
+pub struct PacingOptions {
+    /// Time to first token
+    ///
+    /// Example: --ttft 300ms
+    #[arg(long, value_name = "DURATION", default_value = "0ms", value_parser = crate::units::duration,
+        help_heading = clap::builder::Resettable::Reset)]
+    pub ttft: Duration,
+
+    /// Inter-token latency: the time between two tokens
+    ///
+    /// Example: --itl 50ms
+    #[arg(long, value_name = "DURATION", default_value = "20ms", value_parser = crate::units::duration,
+        help_heading = clap::builder::Resettable::Reset)]
+    pub itl: Duration,
+}
+
+impl From<&PacingOptions> for Pacing {
+    fn from(options: &PacingOptions) -> Self {
+        Self { ttft: options.ttft, itl: options.itl }
+    }
+}
+
+/// The deadlines of one generation, counted from its start: token k is due at `start + ttft + k * itl`.
+///
+/// They are absolute, so a late token does not push those behind it.
+#[derive(Debug)]
+pub struct Schedule {
+    pacing: Pacing,
+    start: Instant,
+    /// Made when the first wait is needed, then moved from deadline to deadline.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Schedule {
+    /// Deadlines that count from now.
+    pub fn start(pacing: Pacing) -> Self {
+        Self { pacing, start: Instant::now(), timer: None }
+    }
+
+    /// Ready once token `k` (from 0) may leave; gives its deadline, `None` where there is no delay.
+    pub fn poll_due(&mut self, k: u32, cx: &mut Context<'_>) -> Poll<Option<Instant>> {
+        let delay = self.pacing.ttft + self.pacing.itl * k;
+        if delay.is_zero() {
+            return Poll::Ready(None);
+        }
+        let due = self.start + delay;
+        match &mut self.timer {
+            _ if due <= Instant::now() => return Poll::Ready(Some(due)),
+            Some(timer) if timer.deadline() == due => {}
+            Some(timer) => timer.as_mut().reset(due),
+            None => self.timer = Some(Box::pin(sleep_until(due))),
+        }
+        if let Some(timer) = &mut self.timer {
+            ready!(timer.as_mut().poll(cx));
+        }
+        Poll::Ready(Some(due))
+    }
+}

@@ -1,0 +1,135 @@
+//! Stop sequences: where a reply has to end, found while it is being said.
+//!
+//! Each sequence is matched by Knuth, Morris and Pratt's automaton. Its state after every byte is how much of
+//! the sequence has been seen, so it also tells how many bytes might still turn out to begin a match and must
+//! not be sent yet; and no sequence, however long or repetitive, makes it slower than one step a byte.
+
+use std::sync::Arc;
+
+/// The stop sequences of a request, ready to be matched; shared by its choices.
+#[derive(Clone, Debug, Default)]
+pub struct StopSequences(Arc<[Sequence]>);
+
+#[derive(Debug)]
+struct Sequence {
+    text: String,
+    /// For every prefix: the longest shorter prefix that is also its end.
+    borders: Vec<u32>,
+}
+
+impl StopSequences {
+    /// Prepares `sequences`, none of them empty.
+    pub fn new(sequences: Vec<String>) -> Self {
+        Self(sequences.into_iter().map(Sequence::new).collect())
+    }
+
+    /// Whether there is anything to look for.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Sequence {
+    fn new(text: String) -> Self {
+        let bytes = text.as_bytes();
+        let mut borders = vec![0];
+        let mut state = 0;
+        for &byte in &bytes[1..] {
+            while state > 0 && bytes[state] != byte {
+                state = borders[state - 1] as usize;
+            }
+            state += usize::from(bytes[state] == byte);
+            borders.push(u32::try_from(state).unwrap_or(u32::MAX));
+        }
+        Self { text, borders }
+    }
+
+    /// The state after `byte`; never called on a full match.
+    fn step(&self, mut state: usize, byte: u8) -> usize {
+        let bytes = self.text.as_bytes();
+        while state > 0 && bytes[state] != byte {
+            state = self.borders[state - 1] as usize;
+        }
+        state + usize::from(bytes[state] == byte)
+    }
+}
+
+/// Reads one choice's text and looks for its stop sequences.
+#[derive(Debug)]
+pub struct StopMatcher {
+    sequences: StopSequences,
+    states: Vec<usize>,
+}
+
+/// What is known after a piece has been read. Lengths count from the end of the bytes read so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// No match; the last `held` bytes may be the beginning of one.
+    Nothing {
+        /// How many bytes must wait for what follows.
+        held: usize,
+    },
+    /// A match ended inside the piece.
+    Match {
+        /// From the match's first byte to the end of the piece, in bytes.
+        from_end: usize,
+    },
+}
+
+impl StopMatcher {
+    /// Starts at the beginning of a text.
+    pub fn new(sequences: StopSequences) -> Self {
+        let states = vec![0; sequences.0.len()];
+        Self { sequences, states }
+    }
+
+    /// Reads on. Of several matches the one that ends first counts, of those the longest.
+    pub fn read(&mut self, piece: &str) -> Found {
+        for (at, byte) in piece.bytes().enumerate() {
+            let mut matched = 0;
+            for (sequence, state) in self.sequences.0.iter().zip(&mut self.states) {
+                *state = sequence.step(*state, byte);
+                if *state == sequence.text.len() {
+                    matched = matched.max(*state);
+                }
+            }
+            if matched > 0 {
+                return Found::Match { from_end: matched + piece.len() - (at + 1) };
+            }
+        }
+        Found::Nothing { held: self.states.iter().copied().max().unwrap_or(0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matcher(sequences: &[&str]) -> StopMatcher {
+        StopMatcher::new(StopSequences::new(sequences.iter().map(ToString::to_string).collect()))
+    }
+
+    #[test]
+    fn a_match_is_found_across_pieces() {
+        let mut stop = matcher(&["lo wo"]);
+
+        assert_eq!(stop.read("hel"), Found::Nothing { held: 1 });
+        assert_eq!(stop.read("lo"), Found::Nothing { held: 2 });
+        assert_eq!(stop.read(" world"), Found::Match { from_end: 8 });
+    }
+
+    #[test]
+    fn a_failed_beginning_is_let_go() {
+        let mut stop = matcher(&["aab"]);
+
+        assert_eq!(stop.read("aaa"), Found::Nothing { held: 2 });
+        assert_eq!(stop.read("c"), Found::Nothing { held: 0 });
+        assert_eq!(stop.read("aab"), Found::Match { from_end: 3 });
+    }
+
+    #[test]
+    fn the_first_match_to_end_counts() {
+        assert_eq!(matcher(&["cde", "bc"]).read("abcdef"), Found::Match { from_end: 5 });
+        assert_eq!(matcher(&["c", "bc"]).read("abc"), Found::Match { from_end: 2 });
+    }
+}

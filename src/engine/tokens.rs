@@ -1,0 +1,200 @@
+//! Text to tokens, and their count.
+//!
+//! A token is optional white space and then a word (letters, digits, marks, `_`, with inner apostrophes), one
+//! CJK, kana or Hangul grapheme, or a run of anything else. White space at the very end is a token of its own.
+//! Joined, the tokens are the text. On English prose they count nearly as the vocabularies of real models do.
+
+use bytestring::ByteString;
+use unicode_segmentation::UnicodeSegmentation;
+
+/// A longer token is split, at a grapheme's border.
+const MAX_TOKEN_BYTES: usize = 1024;
+
+/// The tokens of a text, each a slice that shares its buffer.
+#[derive(Clone, Debug)]
+pub struct Tokens {
+    text: ByteString,
+    position: usize,
+}
+
+impl Tokens {
+    /// Cuts `text`, from its beginning.
+    pub fn of(text: ByteString) -> Self {
+        Self { text, position: 0 }
+    }
+
+    /// Starts again from the beginning.
+    pub fn rewind(&mut self) {
+        self.position = 0;
+    }
+}
+
+impl Iterator for Tokens {
+    type Item = ByteString;
+
+    fn next(&mut self) -> Option<ByteString> {
+        let rest = &self.text[self.position..];
+        let length = first_token(rest)?;
+        self.position += length;
+        Some(self.text.slice_ref(&rest[..length]))
+    }
+}
+
+/// How many tokens `text` has.
+pub fn count(text: &str) -> usize {
+    let mut rest = text;
+    std::iter::from_fn(|| {
+        let length = first_token(rest)?;
+        rest = &rest[length..];
+        Some(())
+    })
+    .count()
+}
+
+/// What a grapheme is to the cut.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Space,
+    Word,
+    /// A script that writes no spaces: each grapheme is a token.
+    Ideograph,
+    Other,
+}
+
+/// The length in bytes of the token that `text` begins with.
+fn first_token(text: &str) -> Option<usize> {
+    let mut run: Option<Class> = None;
+    let mut length = 0;
+    while length < text.len() {
+        let (class, bytes) = first_grapheme(&text[length..]);
+        if length > 0 && length + bytes > MAX_TOKEN_BYTES {
+            break;
+        }
+        match (run, class) {
+            (None, Class::Space) => {}
+            (None, Class::Ideograph) => return Some(length + bytes),
+            (None, body) => run = Some(body),
+            (Some(body), class) if body == class => {}
+            (Some(Class::Word), Class::Other) if is_inner_apostrophe(&text[length..], bytes) => {}
+            (Some(_), _) => break,
+        }
+        length += bytes;
+    }
+    (length > 0).then_some(length)
+}
+
+/// Class and length of the grapheme that `text` (never empty) begins with.
+fn first_grapheme(text: &str) -> (Class, usize) {
+    let bytes = text.as_bytes();
+    // Two ASCII characters never share a grapheme, but for CR LF.
+    if bytes[0].is_ascii() && bytes.get(1).is_none_or(u8::is_ascii) {
+        let length = if bytes.starts_with(b"\r\n") { 2 } else { 1 };
+        return (class_of(char::from(bytes[0])), length);
+    }
+    let grapheme = text.graphemes(true).next().unwrap_or(text);
+    // A mark may sit on a space; then it is the mark that counts.
+    let class = grapheme.chars().map(class_of).find(|class| *class != Class::Space);
+    (class.unwrap_or(Class::Space), grapheme.len())
+}
+
+fn is_inner_apostrophe(text: &str, bytes: usize) -> bool {
+    matches!(&text[..bytes], "'" | "\u{2019}")
+        && text.len() > bytes
+        && first_grapheme(&text[bytes..]).0 == Class::Word
+}
+
+fn class_of(c: char) -> Class {
+    match c {
+        'a'..='z' | 'A'..='Z' | '0'..='9' | '_' => Class::Word,
+        ' ' | '\t'..='\r' => Class::Space,
+        _ if c.is_ascii() => Class::Other,
+        _ if c.is_whitespace() => Class::Space,
+        _ if is_ideograph(c) => Class::Ideograph,
+        _ if c.is_alphanumeric() || is_mark(c) => Class::Word,
+        _ => Class::Other,
+    }
+}
+
+/// CJK ideographs, kana, bopomofo and Hangul, by the blocks of the Unicode standard.
+fn is_ideograph(c: char) -> bool {
+    matches!(c,
+        '\u{1100}'..='\u{11FF}' | '\u{2E80}'..='\u{2FDF}' | '\u{3005}'..='\u{3007}' | '\u{3021}'..='\u{3029}'
+        | '\u{3031}'..='\u{3035}' | '\u{3040}'..='\u{318F}' | '\u{31A0}'..='\u{31FF}' | '\u{3400}'..='\u{4DBF}'
+        | '\u{4E00}'..='\u{9FFF}' | '\u{A960}'..='\u{A97F}' | '\u{AC00}'..='\u{D7FF}' | '\u{F900}'..='\u{FAFF}'
+        | '\u{FF66}'..='\u{FF9F}' | '\u{1AFF0}'..='\u{1B16F}' | '\u{20000}'..='\u{3FFFF}')
+}
+
+/// A mark that stands alone, at the start of a text or behind a control character: such a grapheme holds
+/// nothing but marks. Elsewhere a mark belongs to the grapheme before it and this is not asked.
+fn is_mark(c: char) -> bool {
+    // In a grapheme of its own `a` would take it in: that is what makes it a mark.
+    let mut joined = String::from('a');
+    joined.push(c);
+    joined.graphemes(true).count() == 1 && !matches!(c, '\u{200C}' | '\u{200D}' | '\u{FE00}'..='\u{FE0F}')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn cut(text: &str) -> Vec<String> {
+        Tokens::of(text.into()).map(|token| token.to_string()).collect()
+    }
+
+    #[test]
+    fn a_word_takes_the_white_space_before_it() {
+        assert_eq!(cut("Hello,  big\nworld!"), ["Hello", ",", "  big", "\nworld", "!"]);
+    }
+
+    #[test]
+    fn an_apostrophe_inside_a_word_belongs_to_it() {
+        assert_eq!(cut("don't 'quote' it’s'"), ["don't", " '", "quote", "'", " it’s", "'"]);
+    }
+
+    #[test]
+    fn scripts_without_spaces_are_cut_into_graphemes() {
+        assert_eq!(cut("日本語 か゛가x"), ["日", "本", "語", " か", "゛", "가", "x"]);
+    }
+
+    #[test]
+    fn white_space_at_the_end_is_a_token() {
+        assert_eq!(cut("end \r\n"), ["end", " \r\n"]);
+        assert_eq!(cut("   "), ["   "]);
+        assert!(cut("").is_empty());
+    }
+
+    #[test]
+    fn a_grapheme_is_never_split() {
+        assert_eq!(cut("e\u{301}a 👩‍👩‍👧🇨🇭x"), ["e\u{301}a", " 👩‍👩‍👧🇨🇭", "x"]);
+    }
+
+    #[test]
+    fn a_long_token_is_split_at_1_kib() {
+        let lengths: Vec<_> = cut(&"a".repeat(2500)).iter().map(String::len).collect();
+        assert_eq!(lengths, [1024, 1024, 452]);
+    }
+
+    #[test]
+    fn digits_marks_and_underscores_make_words() {
+        assert_eq!(cut("snake_case2 हिन्दी +="), ["snake_case2", " हिन्दी", " +="]);
+    }
+
+    proptest! {
+        #[test]
+        fn tokens_join_to_the_text_and_cut_no_grapheme(text in "\\PC*|[a-z' \r\n\u{301}\u{200D}👩日가🇨🇭]*") {
+            let tokens = cut(&text);
+
+            prop_assert_eq!(tokens.concat(), text.clone());
+            prop_assert_eq!(count(&text), tokens.len());
+            let borders: Vec<usize> = text.grapheme_indices(true).map(|(at, _)| at).collect();
+            let mut at = 0;
+            for token in &tokens {
+                prop_assert!(!token.is_empty());
+                prop_assert!(borders.contains(&at));
+                at += token.len();
+            }
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! What went wrong, in neither protocol's words.
+//!
+//! One table for both: [`ApiError::facts`] gives a failure's status, type, code and parameter as the OpenAI
+//! API reference names them. `http::error` and `grpc::status` only render it.
+
+use std::time::Duration;
+
+/// Why a request got no answer, or an answer no end.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The request asks for something that cannot be.
+    #[error(transparent)]
+    InvalidRequest(#[from] InvalidRequest),
+    /// No key came with the request, or not as one bearer token.
+    #[error(
+        "You didn't provide an API key. You need to provide your API key in an Authorization header using \
+         Bearer auth (i.e. Authorization: Bearer YOUR_KEY)."
+    )]
+    MissingKey,
+    /// The key is nobody's.
+    #[error("Incorrect API key provided.")]
+    WrongKey,
+    /// A model this server was not told to serve.
+    #[error("The model `{0}` does not exist")]
+    ModelNotFound(String),
+    /// No such path.
+    #[error("Invalid URL ({method} {path})")]
+    UnknownUrl {
+        /// The request's method.
+        method: String,
+        /// The request's path.
+        path: String,
+    },
+    /// The path exists, this method on it does not.
+    #[error("Not allowed to {method} on {path}")]
+    MethodNotSupported {
+        /// The request's method.
+        method: String,
+        /// The request's path.
+        path: String,
+    },
+    /// The body had not come whole within its time.
+    #[error("The request body did not arrive within {} s", limit.as_secs_f64())]
+    BodyTimeout {
+        /// The time a body has.
+        limit: Duration,
+    },
+    /// The body, or the message in it, is larger than the server takes.
+    #[error("The request body is larger than the {limit} bytes that this server takes")]
+    TooLarge {
+        /// The largest body, in bytes.
+        limit: u64,
+    },
+    /// A content type or encoding the server does not read.
+    #[error("{0}")]
+    UnsupportedMediaType(String),
+    /// A limit of this server is reached; the same request may pass later.
+    #[error("Rate limit reached: {what}. Try again in {} s.", retry_after.as_secs_f64())]
+    RateLimited {
+        /// What there is too much of.
+        what: &'static str,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The caller's own deadline has passed.
+    #[error("The deadline of the call has passed")]
+    DeadlineExceeded,
+    /// The server is on its way out.
+    #[error("The server is shutting down, try again on another connection")]
+    Draining,
+    /// The caller asked for this failure (`x-mock-status`); it looks like the real one of its status.
+    #[error("This failure with status {0} was asked for by the request")]
+    Simulated(u16),
+    /// A defect: a panic was caught.
+    #[error("The server had an error while processing your request")]
+    Internal,
+}
+
+/// A request that is at fault: what, where, and the API's code for it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct InvalidRequest {
+    /// The sentence the caller reads.
+    pub message: String,
+    /// The place of the fault, such as `messages[2].content[0].type`.
+    pub param: Option<String>,
+    /// The API's code, such as `integer_below_min_value`; the API has none for a body that is no JSON.
+    pub code: Option<&'static str>,
+}
+
+/// What the API reference tells about a failure beside its message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// The status code of the API reference.
+    pub status: u16,
+    /// `error.type`.
+    pub kind: &'static str,
+    /// `error.code`.
+    pub code: Option<&'static str>,
+    /// `error.param`.
+    pub param: Option<String>,
+    /// When the same request may pass, if it may.
+    pub retry_after: Option<Duration>,
+}
+
+const INVALID_REQUEST: &str = "invalid_request_error";
+const SERVER_ERROR: &str = "server_error";
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+impl ApiError {
+    /// This failure's row in the error table.
+    pub fn facts(&self) -> Facts {
+        match self {
+            Self::InvalidRequest(fault) => {
+                Facts { param: fault.param.clone(), ..facts(400, INVALID_REQUEST, fault.code) }
+            }
+            Self::MissingKey | Self::WrongKey => facts(401, INVALID_REQUEST, Some("invalid_api_key")),
+            Self::ModelNotFound(_) => {
+                Facts { param: Some("model".into()), ..facts(404, INVALID_REQUEST, Some("model_not_found")) }
+            }
+            Self::UnknownUrl { .. } => facts(404, INVALID_REQUEST, Some("unknown_url")),
+            Self::MethodNotSupported { .. } => facts(405, INVALID_REQUEST, Some("method_not_supported")),
+            Self::BodyTimeout { .. } => facts(408, INVALID_REQUEST, Some("request_timeout")),
+            Self::TooLarge { .. } => facts(413, INVALID_REQUEST, Some("request_too_large")),
+            Self::UnsupportedMediaType(_) => facts(415, INVALID_REQUEST, Some("unsupported_media_type")),
+            Self::RateLimited { retry_after, .. } => Facts {
+                retry_after: Some(*retry_after),
+                ..facts(429, "requests", Some("rate_limit_exceeded"))
+            },
+            Self::DeadlineExceeded => facts(504, SERVER_ERROR, Some("timeout")),
+            Self::Draining => {
+                Facts { retry_after: Some(RETRY_AFTER), ..facts(503, SERVER_ERROR, Some("shutting_down")) }
+            }
+            Self::Simulated(status) => match Self::usual(*status) {
+                Some(usual) => usual.facts(),
+                None if *status < 500 => facts(*status, INVALID_REQUEST, None),
+                None => facts(*status, SERVER_ERROR, None),
+            },
+            Self::Internal => facts(500, SERVER_ERROR, Some("internal_error")),
+        }
+    }
+
+    /// The failure that usually has this status, for those who ask for one by its number.
+    pub fn usual(status: u16) -> Option<Self> {
+        Some(match status {
+            400 => {
+                InvalidRequest { message: "Invalid request".into(), param: None, code: Some("invalid_value") }
+                    .into()
+            }
+            401 => Self::WrongKey,
+            404 => Self::ModelNotFound(String::new()),
+            405 => Self::MethodNotSupported { method: String::new(), path: String::new() },
+            408 => Self::BodyTimeout { limit: Duration::ZERO },
+            413 => Self::TooLarge { limit: 0 },
+            415 => Self::UnsupportedMediaType(String::new()),
+            429 => Self::RateLimited { what: "requests", retry_after: RETRY_AFTER },
+            500 => Self::Internal,
+            503 => Self::Draining,
+            504 => Self::DeadlineExceeded,
+            _ => return None,
+        })
+    }
+}
+
+fn facts(status: u16, kind: &'static str, code: Option<&'static str>) -> Facts {
+    Facts { status, kind, code, param: None, retry_after: None }
+}
+
+impl InvalidRequest {
+    /// A value that is not one of those allowed.
+    pub fn value(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { message: message.into(), param: Some(param.into()), code: Some("invalid_value") }
+    }
+
+    /// A parameter that has to be there and is not.
+    pub fn missing(param: impl Into<String>) -> Self {
+        let param = param.into();
+        Self {
+            message: format!("Missing required parameter: '{param}'."),
+            param: Some(param),
+            code: Some("missing_required_parameter"),
+        }
+    }
+
+    /// Two parameters that exclude each other, or one that needs another.
+    pub fn combination(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            param: Some(param.into()),
+            code: Some("invalid_parameter_combination"),
+        }
+    }
+
+    /// A fault of `code` at `param`, in the API's form `Invalid 'param': what is wrong.`
+    pub fn invalid(param: impl Into<String>, code: &'static str, what: impl std::fmt::Display) -> Self {
+        let param = param.into();
+        Self { message: format!("Invalid '{param}': {what}"), param: Some(param), code: Some(code) }
+    }
+}
+
+/// User text as it may stand in a message: cut where it is long.
+pub fn shown(text: &str) -> String {
+    const MOST: usize = 256;
+    match text.char_indices().nth(MOST) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", &text[..end]),
+    }
+}

@@ -1,0 +1,58 @@
+//! What a person sees at the start: where the server is, and calls ready to be pasted.
+
+use tracing::info;
+
+use crate::auth::ApiKeys;
+use crate::server::{Addresses, Server};
+use crate::units;
+
+/// Tells where `server` listens and how it answers; in text, with calls to try it.
+pub fn greet(server: &Server) {
+    let config = server.config();
+    let Addresses { api, grpc, admin } = server.addresses();
+    let address = |address: Option<std::net::SocketAddr>| address.map(|address| address.to_string());
+    let keys = ApiKeys::from(&config.auth);
+    let accepted = match &keys {
+        ApiKeys::Only(keys) => format!("{} given", keys.len()),
+        ApiKeys::Any => "any key".into(),
+        ApiKeys::Open => "no key, everyone is served".into(),
+    };
+    let models = match config.service.models.model.as_slice() {
+        [] => "any".into(),
+        models => models.join(","),
+    };
+    info!(
+        api = %api,
+        grpc = address(grpc),
+        admin = address(admin),
+        keys = accepted,
+        models,
+        ttft = %units::shown(config.pacing.ttft),
+        itl = %units::shown(config.pacing.itl),
+        "tokenecho {} is ready", crate::version::VERSION
+    );
+    if config.log.log_format.is_text() {
+        eprintln!("{}", calls(server, &keys));
+    }
+}
+
+/// Calls ready to be pasted. Keys that were given are not shown.
+fn calls(server: &Server, keys: &ApiKeys) -> String {
+    let key = if matches!(keys, ApiKeys::Only(_)) { "YOUR_KEY" } else { "any" };
+    let base = server.base_url();
+    let grpc = server.grpc_endpoint();
+    let grpc = grpc.trim_start_matches("http://");
+    format!(
+        r#"
+  export OPENAI_BASE_URL={base} OPENAI_API_KEY={key}
+
+  curl -N $OPENAI_BASE_URL/chat/completions -H "Authorization: Bearer $OPENAI_API_KEY" \
+    -H 'Content-Type: application/json' \
+    -d '{{"model":"mock-gpt-model","stream":true,"messages":[{{"role":"user","content":"Hello there"}}]}}'
+
+  grpcurl -plaintext -H "authorization: Bearer $OPENAI_API_KEY" \
+    -d '{{"messages":[{{"role":"ROLE_USER","text":"Hello there"}}]}}' \
+    {grpc} tokenecho.v1.ChatService/StreamChatCompletion
+"#
+    )
+}

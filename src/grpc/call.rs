@@ -1,0 +1,187 @@
+//! What every call has beside its method: the form of its request, and its deadline.
+//!
+//! tonic takes a GET and a nonsense `grpc-timeout`, enforces no deadline on a stream behind an accept loop of
+//! ours, and tells some failures in words without our details. This one layer mends that for every service.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method};
+use axum::middleware::Next;
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use hyper::body::Frame;
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+use tonic::{Code, Status};
+
+use crate::error::{ApiError, InvalidRequest, shown};
+use crate::service::Service;
+use crate::service::lifecycle::Phase;
+
+/// Serves one call within its deadline.
+pub async fn serve(State(service): State<Service>, request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    let limit = service.limits().max_body;
+    let deadline = match check(&request) {
+        Ok(timeout) => timeout.map(|timeout| Instant::now() + timeout),
+        Err(error) => return Status::from(error).into_http(),
+    };
+    let request = if super::REFLECTION.iter().any(|name| is_of(&path, name)) {
+        end_when_draining(request, &service)
+    } else {
+        request
+    };
+    let Some(deadline) = deadline else { return retell(next.run(request).await, &path, limit) };
+    match timeout_at(deadline, next.run(request)).await {
+        Ok(response) => retell(response, &path, limit).map(|body| {
+            Body::new(Deadlined { body, deadline: Box::pin(sleep_until(deadline)), is_over: false })
+        }),
+        Err(_) => Status::from(ApiError::DeadlineExceeded).into_http(),
+    }
+}
+
+/// Whether `path` is a method of this service.
+pub fn is_of(path: &str, service: &str) -> bool {
+    path.strip_prefix('/')
+        .and_then(|path| path.strip_prefix(service))
+        .is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// Checks what tonic does not; gives the call's timeout.
+fn check(request: &Request) -> Result<Option<Duration>, ApiError> {
+    if request.method() != Method::POST {
+        let (method, path) = (request.method().to_string(), shown(request.uri().path()));
+        return Err(ApiError::MethodNotSupported { method, path });
+    }
+    if request.headers().get("grpc-encoding").is_some_and(|encoding| encoding != "identity") {
+        return Err(ApiError::UnsupportedMediaType("Unsupported grpc-encoding".into()));
+    }
+    Ok(timeout(request.headers())?)
+}
+
+/// `grpc-timeout`: up to eight digits and a unit (the gRPC protocol over HTTP/2, "Timeout").
+fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, InvalidRequest> {
+    let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
+    let parse = || {
+        let (digits, unit) = value.to_str().ok()?.split_at_checked(value.len().checked_sub(1)?)?;
+        if !(1..=8).contains(&digits.len()) || !digits.bytes().all(|b| b.is_ascii_digit()) {
+            return None;
+        }
+        let number: u64 = digits.parse().ok()?;
+        Some(match unit {
+            "H" => Duration::from_secs(number * 3600),
+            "M" => Duration::from_secs(number * 60),
+            "S" => Duration::from_secs(number),
+            "m" => Duration::from_millis(number),
+            "u" => Duration::from_micros(number),
+            "n" => Duration::from_nanos(number),
+            _ => return None,
+        })
+    };
+    let fault =
+        || InvalidRequest::value("grpc-timeout", "Invalid 'grpc-timeout': expected digits and a unit.");
+    parse().map(Some).ok_or_else(fault)
+}
+
+/// Tells in our words what tonic tells in its own: unknown methods and too large messages.
+fn retell(response: Response, path: &str, limit: u64) -> Response {
+    let has_details = response.headers().contains_key("grpc-status-details-bin");
+    let code = Status::from_header_map(response.headers()).map(|status| status.code());
+    match code {
+        Some(Code::Unimplemented) if !has_details => {
+            Status::from(ApiError::UnknownUrl { method: "POST".into(), path: shown(path) }).into_http()
+        }
+        Some(Code::OutOfRange) if !has_details => Status::from(ApiError::TooLarge { limit }).into_http(),
+        _ => response,
+    }
+}
+
+/// Ends a client's open request stream when the server drains, so that its reflection ends with it.
+fn end_when_draining(request: Request, service: &Service) -> Request {
+    let lifecycle = service.lifecycle().clone();
+    let draining = Box::pin(async move { lifecycle.reached(Phase::Draining).await });
+    request.map(|body| Body::new(UntilDraining { body, draining }))
+}
+
+/// A body that ends early when the server drains.
+struct UntilDraining {
+    body: Body,
+    draining: BoxFuture<'static, ()>,
+}
+
+impl hyper::body::Body for UntilDraining {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            return Poll::Ready(frame);
+        }
+        self.draining.as_mut().poll(cx).map(|()| None)
+    }
+}
+
+/// A body that ends with DEADLINE_EXCEEDED once its call's deadline has passed.
+struct Deadlined {
+    body: Body,
+    deadline: Pin<Box<Sleep>>,
+    is_over: bool,
+}
+
+impl hyper::body::Body for Deadlined {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if self.is_over {
+            return Poll::Ready(None);
+        }
+        if self.deadline.as_mut().poll(cx).is_pending() {
+            return Pin::new(&mut self.body).poll_frame(cx);
+        }
+        // The stream goes now, not when the client has read its end.
+        self.body = Body::empty();
+        self.is_over = true;
+        Poll::Ready(Some(Ok(Frame::trailers(trailers(ApiError::DeadlineExceeded)))))
+    }
+}
+
+fn trailers(error: ApiError) -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    // Our own messages and details are well-formed header values: tonic encodes both.
+    let _ = Status::from(error).add_header(&mut trailers);
+    trailers
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_timeout_is_up_to_eight_digits_and_a_unit() {
+        let parse = |text| {
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-timeout", HeaderValue::from_static(text));
+            timeout(&headers).ok().flatten()
+        };
+
+        assert_eq!(parse("1S"), Some(Duration::from_secs(1)));
+        assert_eq!(parse("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
+        assert_eq!(parse("250m"), Some(Duration::from_millis(250)));
+        for nonsense in ["", "S", "1", "1s", "-1S", "+1S", "1.5S", "123456789S", " 1S"] {
+            assert_eq!(parse(nonsense), None, "{nonsense}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! grpc.health.v1: whether this server is to be sent requests, asked once or watched.
+//!
+//! It answers from the server's own [`Lifecycle`], as the probes over HTTP do, so there is no second state to
+//! keep in step; and a watch ends when the server drains, which tonic-health's own never does.
+
+use futures_util::stream::{self, BoxStream, StreamExt};
+use tonic::{Request, Response, Status};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_server::Health;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+
+use super::{HEALTH, SERVICES};
+use crate::service::lifecycle::{Lifecycle, Phase};
+
+/// The health of every service, which is the server's.
+pub struct HealthService {
+    lifecycle: Lifecycle,
+}
+
+impl HealthService {
+    /// Health as `lifecycle` tells it.
+    pub fn new(lifecycle: Lifecycle) -> Self {
+        Self { lifecycle }
+    }
+}
+
+#[tonic::async_trait]
+impl Health for HealthService {
+    type WatchStream = BoxStream<'static, Result<HealthCheckResponse, Status>>;
+
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        if !is_known(&request.get_ref().service) {
+            return Err(Status::not_found("unknown service"));
+        }
+        let phase = *self.lifecycle.watch().borrow();
+        Ok(Response::new(told(serving(phase))))
+    }
+
+    async fn watch(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        if !is_known(&request.get_ref().service) {
+            // The protocol: a watch of an unknown service says so and stays, for the service may come.
+            let unknown = stream::once(async { Ok(told(ServingStatus::ServiceUnknown)) });
+            let lifecycle = self.lifecycle.clone();
+            let until_draining = Box::pin(async move { lifecycle.reached(Phase::Draining).await });
+            return Ok(Response::new(unknown.chain(stream::pending()).take_until(until_draining).boxed()));
+        }
+        let phases = tokio_stream::wrappers::WatchStream::new(self.lifecycle.watch());
+        let answers = phases.scan(false, |is_over, phase| {
+            let answer = (!*is_over).then(|| Ok(told(serving(phase))));
+            *is_over = phase >= Phase::Draining;
+            std::future::ready(answer)
+        });
+        Ok(Response::new(answers.boxed()))
+    }
+}
+
+fn is_known(service: &str) -> bool {
+    service.is_empty() || service == HEALTH || SERVICES.contains(&service)
+}
+
+fn serving(phase: Phase) -> ServingStatus {
+    if phase == Phase::Ready { ServingStatus::Serving } else { ServingStatus::NotServing }
+}
+
+fn told(status: ServingStatus) -> HealthCheckResponse {
+    HealthCheckResponse { status: status.into() }
+}

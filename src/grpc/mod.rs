@@ -1,0 +1,59 @@
+//! The gRPC facade: its services.
+//!
+//! The contract is in `proto/`, and its comments are the reference. Beside the two services of ours stand
+//! health (Check and Watch) and reflection (v1 and v1alpha).
+
+mod call;
+mod chat;
+pub(crate) mod codec;
+mod convert;
+mod health;
+mod models;
+pub mod status;
+
+pub use call::is_of;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use tonic::service::Routes;
+use tonic_health::pb::health_server::HealthServer;
+
+use crate::pb::chat_service_server::ChatServiceServer;
+use crate::pb::model_service_server::ModelServiceServer;
+use crate::service::Service;
+
+/// The services of ours, by their full names.
+pub const SERVICES: [&str; 2] = ["tokenecho.v1.ChatService", "tokenecho.v1.ModelService"];
+/// The health service, open to everyone: probes send no metadata.
+pub const HEALTH: &str = "grpc.health.v1.Health";
+/// The reflection services.
+pub const REFLECTION: [&str; 2] =
+    ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
+
+/// Every service; `reflection` tells whether clients may ask what there is.
+pub fn router(service: Service, reflection: bool) -> Router {
+    // Messages are bounded here and not by tonic's own default of 4 MiB; too large a one is told by `call`.
+    let most = usize::try_from(service.limits().max_body).unwrap_or(usize::MAX);
+    let chat = ChatServiceServer::new(chat::Chat::new(service.clone())).max_decoding_message_size(most);
+    let models =
+        ModelServiceServer::new(models::Models::new(service.clone())).max_decoding_message_size(most);
+    let health = HealthServer::new(health::HealthService::new(service.lifecycle().clone()));
+    let mut routes = Routes::new(chat).add_service(models).add_service(health);
+    if reflection {
+        routes = routes
+            .add_service(described().build_v1().expect(DESCRIBED))
+            .add_service(described().build_v1alpha().expect(DESCRIBED));
+    }
+    routes.into_axum_router().layer(from_fn_with_state(service, call::serve))
+}
+
+const DESCRIBED: &str = "the descriptors were made by the build";
+
+/// What reflection tells of: our services and health, by name.
+fn described() -> tonic_reflection::server::Builder<'static> {
+    let builder = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(crate::pb::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .with_service_name(HEALTH);
+    SERVICES.into_iter().fold(builder, tonic_reflection::server::Builder::with_service_name)
+}

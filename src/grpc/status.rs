@@ -1,0 +1,76 @@
+//! A failure in gRPC's words: its code, and the details that clients of google.rpc's error model read.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::error::{ApiError, Facts};
+
+/// The domain of our ErrorInfo.
+const DOMAIN: &str = "tokenecho";
+
+impl From<ApiError> for Status {
+    fn from(error: ApiError) -> Self {
+        let mut status = Self::with_error_details(code(&error), error.to_string(), details(&error));
+        // For the request's record, which is kept outside of the services.
+        status.set_source(Arc::new(error));
+        status
+    }
+}
+
+/// The gRPC code of a failure.
+pub fn code(error: &ApiError) -> Code {
+    match error {
+        ApiError::InvalidRequest(_) => Code::InvalidArgument,
+        ApiError::MissingKey | ApiError::WrongKey => Code::Unauthenticated,
+        ApiError::ModelNotFound(_) => Code::NotFound,
+        ApiError::UnknownUrl { .. }
+        | ApiError::MethodNotSupported { .. }
+        | ApiError::UnsupportedMediaType(_) => Code::Unimplemented,
+        ApiError::BodyTimeout { .. } | ApiError::DeadlineExceeded => Code::DeadlineExceeded,
+        ApiError::TooLarge { .. } | ApiError::RateLimited { .. } => Code::ResourceExhausted,
+        ApiError::Draining => Code::Unavailable,
+        ApiError::Internal => Code::Internal,
+        ApiError::Simulated(status) => {
+            ApiError::usual(*status).map_or_else(|| simulated_code(*status), |usual| code(&usual))
+        }
+    }
+}
+
+/// The codes of statuses that this server never answers by itself, as google.rpc.Code maps them.
+fn simulated_code(status: u16) -> Code {
+    match status {
+        403 => Code::PermissionDenied,
+        409 => Code::Aborted,
+        416 => Code::OutOfRange,
+        499 => Code::Cancelled,
+        501 => Code::Unimplemented,
+        502 => Code::Unavailable,
+        400..=499 => Code::FailedPrecondition,
+        _ => Code::Unknown,
+    }
+}
+
+fn details(error: &ApiError) -> ErrorDetails {
+    let Facts { status, kind, code, param, retry_after } = error.facts();
+    let mut details = ErrorDetails::new();
+    if let (ApiError::InvalidRequest(fault), Some(param)) = (error, &param) {
+        details.add_bad_request_violation(param, &fault.message);
+    }
+    if let ApiError::ModelNotFound(model) = error {
+        details.set_resource_info("model", model, "", error.to_string());
+    }
+    if let Some(retry_after) = retry_after {
+        details.set_retry_info(Some(retry_after));
+    }
+    let metadata = HashMap::from([
+        ("type".to_owned(), kind.to_owned()),
+        ("code".to_owned(), code.unwrap_or_default().to_owned()),
+        ("param".to_owned(), param.unwrap_or_default()),
+        ("http_status".to_owned(), status.to_string()),
+    ]);
+    details.set_error_info(code.unwrap_or(kind).to_uppercase(), DOMAIN, metadata);
+    details
+}

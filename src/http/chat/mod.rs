@@ -1,0 +1,37 @@
+//! `POST /v1/chat/completions`: the handler. What comes in is read in `request`, what goes out is written in
+//! `response`.
+
+mod request;
+mod response;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::Extensions;
+use axum::response::{IntoResponse, Response};
+
+use super::body::JsonBody;
+use super::sse;
+use crate::engine::Completion;
+use crate::error::ApiError;
+use crate::service::{Call, Service};
+use response::{ChatCompletion, ChunkRenderer};
+
+/// Answers a conversation, at once or as a stream of chunks.
+pub async fn create_chat_completion(
+    State(service): State<Service>,
+    extensions: Extensions,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    let call = Call::of(&extensions)?;
+    let (parameters, steering) = request::read(body.text()?, service.validation())?;
+    drop(body);
+    let streamed = parameters.stream.enabled;
+    let answer = service.generate(&call, parameters, steering)?;
+    if streamed {
+        let renderer = ChunkRenderer::new(&answer.heading, answer.include_usage);
+        return Ok(sse::response(answer, renderer));
+    }
+    let heading = answer.heading.clone();
+    let completion = Completion::collect(answer).await?;
+    Ok(Json(ChatCompletion::new(heading, completion)).into_response())
+}

@@ -1,0 +1,508 @@
+//! JSON that knows its place: a value read on demand, whose every fault names where it stands, such as
+//! `messages[2].content[0].type`, and carries the API's code.
+//!
+//! A body is never turned into a tree. A [`Node`] borrows the text of one value; asking it for its fields or
+//! items borrows theirs. Only known fields are kept, so what a body costs does not depend on what else is in it.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::engine::{at_most, unsupported_value};
+use crate::error::{InvalidRequest, shown};
+
+/// Nesting beyond this is refused, in values that nobody reads as well.
+const MAX_DEPTH: usize = 128;
+
+/// A body that is no JSON.
+pub fn malformed(why: impl fmt::Display) -> InvalidRequest {
+    let message = format!("We could not parse the JSON body of your request: {why}");
+    InvalidRequest { message, param: None, code: None }
+}
+
+/// Where a value stands in the body.
+#[derive(Clone, Copy)]
+enum Place<'p> {
+    Body,
+    Field(&'p Place<'p>, &'p str),
+    Item(&'p Place<'p>, usize),
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Body => Ok(()),
+            Self::Field(Place::Body, name) => f.write_str(name),
+            Self::Field(parent, name) => write!(f, "{parent}.{name}"),
+            Self::Item(parent, index) => write!(f, "{parent}[{index}]"),
+        }
+    }
+}
+
+/// One JSON value, and its place. `'a` is the body's text, `'p` the node it was found in.
+#[derive(Clone, Copy)]
+pub struct Node<'a, 'p> {
+    text: &'a str,
+    place: Place<'p>,
+    /// Whether unknown fields are refused.
+    strict: bool,
+}
+
+impl<'a> Node<'a, '_> {
+    /// The value that a whole body is.
+    ///
+    /// # Errors
+    /// Nesting beyond 128 levels.
+    pub fn body(text: &'a str, strict: bool) -> Result<Self, InvalidRequest> {
+        check_depth(text)?;
+        Ok(Self { text, place: Place::Body, strict })
+    }
+
+    /// Its place, as faults name it.
+    pub fn param(&self) -> String {
+        shown(&self.place.to_string())
+    }
+
+    /// Whether it is `null`.
+    pub fn is_null(&self) -> bool {
+        self.text == "null"
+    }
+
+    /// The known fields of an object.
+    ///
+    /// # Errors
+    /// Anything but an object, a known field given twice, where strict an unknown one.
+    pub fn object(&self, known: &'static [&'static str]) -> Result<Object<'a, '_>, InvalidRequest> {
+        self.expect(Kind::Object, "an object")?;
+        let mut deserializer = serde_json::Deserializer::from_str(self.text);
+        let fields = deserializer.deserialize_map(KnownFields { known }).map_err(malformed)?;
+        deserializer.end().map_err(malformed)?;
+        let within = |name: &str| shown(&Place::Field(&self.place, name).to_string());
+        if let Some(name) = fields.duplicate {
+            let param = within(name);
+            return Err(InvalidRequest::value(param.as_str(), format!("Duplicate parameter: '{param}'.")));
+        }
+        if let (true, Some(name)) = (self.strict, fields.unknown) {
+            let param = within(&name);
+            let message = format!("Unknown parameter: '{param}'.");
+            return Err(InvalidRequest { message, param: Some(param), code: Some("unknown_parameter") });
+        }
+        Ok(Object { known, values: fields.values, place: &self.place, strict: self.strict })
+    }
+
+    /// The fields of an object whose names are the caller's own, at most `most`.
+    ///
+    /// # Errors
+    /// Anything but an object, or a larger one.
+    pub fn entries(&self, most: usize) -> Result<Vec<(String, RawNode<'a>)>, InvalidRequest> {
+        self.expect(Kind::Object, "an object")?;
+        let Entries { kept, count } = serde_json::Deserializer::from_str(self.text)
+            .deserialize_map(EntriesVisitor { most })
+            .map_err(malformed)?;
+        if count > most {
+            let what = format!(
+                "too many properties. Expected an object with at most {most} properties, but got an object with \
+                 {count} properties instead."
+            );
+            return Err(InvalidRequest::invalid(self.param(), "object_above_max_properties", what));
+        }
+        Ok(kept.into_iter().map(|(name, raw)| (name, RawNode { text: raw.get() })).collect())
+    }
+
+    /// The items of an array, at most `most`.
+    ///
+    /// # Errors
+    /// Anything but an array, or a longer one.
+    pub fn array(&self, most: usize) -> Result<Vec<Node<'a, '_>>, InvalidRequest> {
+        self.expect(Kind::Array, "an array")?;
+        let Items { kept, count } = serde_json::Deserializer::from_str(self.text)
+            .deserialize_seq(ItemsVisitor { most })
+            .map_err(malformed)?;
+        at_most(self.param(), count, most)?;
+        let node = |(index, raw): (usize, &'a RawValue)| Node {
+            text: raw.get(),
+            place: Place::Item(&self.place, index),
+            strict: self.strict,
+        };
+        Ok(kept.into_iter().enumerate().map(node).collect())
+    }
+
+    /// A string.
+    ///
+    /// # Errors
+    /// Anything else, and a string that is no text: a lone surrogate.
+    pub fn string(&self) -> Result<Cow<'a, str>, InvalidRequest> {
+        self.expect(Kind::String, "a string")?;
+        let Text(text) = serde_json::from_str(self.text).map_err(|_| {
+            InvalidRequest::invalid(self.param(), "invalid_value", "string with a lone surrogate.")
+        })?;
+        Ok(text)
+    }
+
+    /// A whole number.
+    ///
+    /// # Errors
+    /// Anything else, and what 64 bits do not hold.
+    pub fn integer(&self) -> Result<i64, InvalidRequest> {
+        self.expect(Kind::Number, "an integer")?;
+        if self.text.contains(['.', 'e', 'E']) {
+            return Err(self.wrong_type("an integer", "a decimal number"));
+        }
+        self.text.parse().map_err(|_| {
+            let (code, side, bound) = if self.text.starts_with('-') {
+                ("integer_below_min_value", "below minimum value. Expected a value >=", i64::MIN)
+            } else {
+                ("integer_above_max_value", "above maximum value. Expected a value <=", i64::MAX)
+            };
+            let got = shown(self.text);
+            InvalidRequest::invalid(
+                self.param(),
+                code,
+                format!("integer {side} {bound}, but got {got} instead."),
+            )
+        })
+    }
+
+    /// A number.
+    ///
+    /// # Errors
+    /// Anything else.
+    pub fn decimal(&self) -> Result<f64, InvalidRequest> {
+        self.expect(Kind::Number, "a decimal")?;
+        // What a double cannot hold becomes infinite, and is out of every range.
+        self.text.parse().map_err(malformed)
+    }
+
+    /// `true` or `false`.
+    ///
+    /// # Errors
+    /// Anything else.
+    pub fn boolean(&self) -> Result<bool, InvalidRequest> {
+        self.expect(Kind::Boolean, "a boolean")?;
+        Ok(self.text == "true")
+    }
+
+    /// One word of a closed set.
+    ///
+    /// # Errors
+    /// Anything else.
+    pub fn word<T: Copy>(&self, words: &[(&str, T)]) -> Result<T, InvalidRequest> {
+        let word = self.string()?;
+        words.iter().find(|(known, _)| *known == word).map(|(_, value)| *value).ok_or_else(|| {
+            let words: Vec<_> = words.iter().map(|(known, _)| *known).collect();
+            unsupported_value(self.param(), &word, &words)
+        })
+    }
+
+    /// Whether it is a string; for values that come in two shapes.
+    pub fn is_string(&self) -> bool {
+        Kind::of(self.text) == Some(Kind::String)
+    }
+
+    /// Whether it is an object.
+    pub fn is_object(&self) -> bool {
+        Kind::of(self.text) == Some(Kind::Object)
+    }
+
+    /// Whether it is an array.
+    pub fn is_array(&self) -> bool {
+        Kind::of(self.text) == Some(Kind::Array)
+    }
+
+    /// The fault of a value that is not what was `expected`.
+    pub fn unexpected(&self, expected: &str) -> InvalidRequest {
+        match Kind::of(self.text) {
+            Some(kind) => self.wrong_type(expected, kind.with_article()),
+            None => malformed("it does not begin like any JSON value"),
+        }
+    }
+
+    fn expect(&self, kind: Kind, expected: &str) -> Result<(), InvalidRequest> {
+        if Kind::of(self.text) == Some(kind) {
+            return Ok(());
+        }
+        // Only the body itself has not been parsed yet, and may be no JSON at all.
+        if let Place::Body = self.place {
+            serde_json::from_str::<IgnoredAny>(self.text).map_err(malformed)?;
+        }
+        Err(self.unexpected(expected))
+    }
+
+    fn wrong_type(&self, expected: &str, got: &str) -> InvalidRequest {
+        let param = self.param();
+        let place = if param.is_empty() { "the request body".to_owned() } else { format!("'{param}'") };
+        InvalidRequest {
+            message: format!("Invalid type for {place}: expected {expected}, but got {got} instead."),
+            param: (!param.is_empty()).then_some(param),
+            code: Some("invalid_type"),
+        }
+    }
+}
+
+/// The value of a field whose name is the caller's own; it gets its place from where it is read.
+#[derive(Clone, Copy)]
+pub struct RawNode<'a> {
+    text: &'a str,
+}
+
+impl<'a> RawNode<'a> {
+    /// This value as field `name` of `parent`.
+    pub fn at<'p>(self, parent: &'p Node<'a, 'p>, name: &'p str) -> Node<'a, 'p> {
+        Node { text: self.text, place: Place::Field(&parent.place, name), strict: parent.strict }
+    }
+}
+
+/// The known fields of an object.
+pub struct Object<'a, 'p> {
+    known: &'static [&'static str],
+    values: Vec<Option<&'a RawValue>>,
+    place: &'p Place<'p>,
+    strict: bool,
+}
+
+impl<'a> Object<'a, '_> {
+    /// The field of this name; `None` where it is absent or `null`, which the API treats alike.
+    pub fn get(&self, name: &'static str) -> Option<Node<'a, '_>> {
+        self.get_or_null(name).filter(|node| !node.is_null())
+    }
+
+    /// The field of this name, for those where `null` says something.
+    pub fn get_or_null(&self, name: &'static str) -> Option<Node<'a, '_>> {
+        let index = self.known.iter().position(|known| *known == name)?;
+        let text = self.values[index]?.get();
+        Some(Node { text, place: Place::Field(self.place, name), strict: self.strict })
+    }
+
+    /// The field of this name.
+    ///
+    /// # Errors
+    /// That it is missing.
+    pub fn require(&self, name: &'static str) -> Result<Node<'a, '_>, InvalidRequest> {
+        self.get_or_null(name)
+            .ok_or_else(|| InvalidRequest::missing(shown(&Place::Field(self.place, name).to_string())))
+    }
+
+    /// A field, read by `read`; absent and `null` give `None`.
+    ///
+    /// # Errors
+    /// What `read` finds wrong.
+    pub fn read<T>(
+        &self,
+        name: &'static str,
+        read: impl FnOnce(&Node<'a, '_>) -> Result<T, InvalidRequest>,
+    ) -> Result<Option<T>, InvalidRequest> {
+        self.get(name).map(|node| read(&node)).transpose()
+    }
+
+    /// A text field.
+    ///
+    /// # Errors
+    /// As [`Node::string`].
+    pub fn text(&self, name: &'static str) -> Result<Option<String>, InvalidRequest> {
+        self.read(name, |node| node.string().map(Cow::into_owned))
+    }
+
+    /// An integer field.
+    ///
+    /// # Errors
+    /// As [`Node::integer`].
+    pub fn integer(&self, name: &'static str) -> Result<Option<i64>, InvalidRequest> {
+        self.get(name).map(|node| node.integer()).transpose()
+    }
+
+    /// A decimal field.
+    ///
+    /// # Errors
+    /// As [`Node::decimal`].
+    pub fn decimal(&self, name: &'static str) -> Result<Option<f64>, InvalidRequest> {
+        self.get(name).map(|node| node.decimal()).transpose()
+    }
+
+    /// A boolean field.
+    ///
+    /// # Errors
+    /// As [`Node::boolean`].
+    pub fn boolean(&self, name: &'static str) -> Result<Option<bool>, InvalidRequest> {
+        self.get(name).map(|node| node.boolean()).transpose()
+    }
+}
+
+/// The kinds of JSON value, told by a value's first character.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Object,
+    Array,
+    String,
+    Number,
+    Boolean,
+    Null,
+}
+
+impl Kind {
+    fn of(text: &str) -> Option<Self> {
+        Some(match text.trim_ascii_start().as_bytes().first()? {
+            b'{' => Self::Object,
+            b'[' => Self::Array,
+            b'"' => Self::String,
+            b'-' | b'0'..=b'9' => Self::Number,
+            b't' | b'f' => Self::Boolean,
+            b'n' => Self::Null,
+            _ => return None,
+        })
+    }
+
+    fn with_article(self) -> &'static str {
+        match self {
+            Self::Object => "an object",
+            Self::Array => "an array",
+            Self::String => "a string",
+            Self::Number => "a number",
+            Self::Boolean => "a boolean",
+            Self::Null => "null",
+        }
+    }
+}
+
+/// Refuses nesting that serde_json would not: it keeps count only in values that are read.
+fn check_depth(text: &str) -> Result<(), InvalidRequest> {
+    let mut depth = 0_usize;
+    let mut in_string = false;
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => in_string = !in_string,
+            // Whatever is escaped, a quote or another backslash, ends nothing.
+            b'\\' if in_string => {
+                bytes.next();
+            }
+            b'{' | b'[' if !in_string => depth += 1,
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return Err(malformed(format_args!("it is nested deeper than {MAX_DEPTH} levels")));
+        }
+    }
+    Ok(())
+}
+
+/// A string that borrows where it can.
+struct Text<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Text<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+/// Keeps the fields of these names, passes over the others.
+struct KnownFields {
+    known: &'static [&'static str],
+}
+
+struct Fields<'a> {
+    values: Vec<Option<&'a RawValue>>,
+    duplicate: Option<&'static str>,
+    unknown: Option<String>,
+}
+
+impl<'de> Visitor<'de> for KnownFields {
+    type Value = Fields<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+        let mut fields = Fields { values: vec![None; self.known.len()], duplicate: None, unknown: None };
+        while let Some(Text(name)) = map.next_key()? {
+            let Some(index) = self.known.iter().position(|known| *known == name) else {
+                map.next_value::<IgnoredAny>()?;
+                fields.unknown.get_or_insert_with(|| name.into_owned());
+                continue;
+            };
+            if fields.values[index].replace(map.next_value()?).is_some() {
+                fields.duplicate = Some(self.known[index]);
+            }
+        }
+        Ok(fields)
+    }
+}
+
+/// Keeps the first `most` fields, counts all.
+struct EntriesVisitor {
+    most: usize,
+}
+
+struct Entries<'a> {
+    kept: Vec<(String, &'a RawValue)>,
+    count: usize,
+}
+
+impl<'de> Visitor<'de> for EntriesVisitor {
+    type Value = Entries<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries<'de>, A::Error> {
+        let mut entries = Entries { kept: Vec::new(), count: 0 };
+        while let Some(Text(name)) = map.next_key()? {
+            entries.count += 1;
+            if entries.count > self.most {
+                map.next_value::<IgnoredAny>()?;
+            } else {
+                entries.kept.push((name.into_owned(), map.next_value()?));
+            }
+        }
+        Ok(entries)
+    }
+}
+
+/// Keeps the first `most` items, counts all.
+struct ItemsVisitor {
+    most: usize,
+}
+
+struct Items<'a> {
+    kept: Vec<&'a RawValue>,
+    count: usize,
+}
+
+impl<'de> Visitor<'de> for ItemsVisitor {
+    type Value = Items<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Items<'de>, A::Error> {
+        let mut items = Items { kept: Vec::new(), count: 0 };
+        while items.kept.len() < self.most {
+            let Some(item) = seq.next_element()? else { break };
+            items.kept.push(item);
+        }
+        items.count = items.kept.len();
+        while seq.next_element::<IgnoredAny>()?.is_some() {
+            items.count += 1;
+        }
+        Ok(items)
+    }
+}

@@ -1,0 +1,51 @@
+//! Flags to a config, a config to a server; a fault becomes a message and an exit code.
+
+use std::process::ExitCode;
+
+use tokenecho::config::{self, Action, Config, LoadError, Loaded};
+use tokenecho::server::{self, healthcheck};
+use tokenecho::{Server, greeting, telemetry};
+use tracing::warn;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let environment =
+        std::env::vars_os().filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()));
+    match config::load(std::env::args_os(), environment) {
+        Ok(Loaded { action: Action::Serve(config), notes }) => serve(config, notes).await,
+        Ok(Loaded { action: Action::Healthcheck { config, grpc }, .. }) => {
+            told(healthcheck::healthcheck(&config.doors, grpc).await)
+        }
+        Err(LoadError::CommandLine(error)) => error.exit(),
+        Err(LoadError::Settings(faults)) => {
+            let faults: Vec<_> = faults.iter().map(|fault| format!("\n  {fault}")).collect();
+            told(Err(format!("these settings are wrong:{}", faults.concat())))
+        }
+    }
+}
+
+async fn serve(config: Config, notes: Vec<String>) -> ExitCode {
+    telemetry::start(&config.log);
+    for note in notes {
+        warn!("{note}");
+    }
+    let engine = server::echo(&config);
+    match Server::start(config, engine).await {
+        Ok(server) => {
+            greeting::greet(&server);
+            server.run().await;
+            ExitCode::SUCCESS
+        }
+        Err(error) => told(Err(error.to_string())),
+    }
+}
+
+fn told(outcome: Result<(), String>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The way out: readiness first, then the listeners, then the open streams, in form.
+
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{sleep, timeout};
+use tracing::{info, warn};
+
+use super::connection::Connections;
+use super::options::DoorOptions;
+use crate::service::lifecycle::{Lifecycle, Phase};
+
+/// What streams have to send their last words after they were told to end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Ends a server: probes and health turn at once, requests are served for the delay, open streams for the
+/// timeout. Whatever is left is ended in form, and a second later closed.
+pub async fn drain(lifecycle: &Lifecycle, options: &DoorOptions, connections: &Connections) {
+    info!(delay = ?options.shutdown_delay, timeout = ?options.shutdown_timeout, "draining");
+    lifecycle.enter(Phase::Draining);
+    sleep(options.shutdown_delay).await;
+    lifecycle.enter(Phase::Closing);
+    if timeout(options.shutdown_timeout, connections.ended()).await.is_err() {
+        warn!("streams were still open at the shutdown timeout: they end now");
+        lifecycle.enter(Phase::Ending);
+        if timeout(LAST_WORDS, connections.ended()).await.is_err() {
+            connections.end();
+            connections.ended().await;
+        }
+    }
+    info!("drained");
+}
+
+/// Waits for SIGTERM or SIGINT.
+pub async fn first_signal() {
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()));
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// Ends the process at the next signal, however far the drain is.
+pub fn exit_at_next_signal() {
+    tokio::spawn(async {
+        first_signal().await;
+        warn!("a second signal: gone");
+        std::process::exit(130);
+    });
+}
+
+fn listen(kind: SignalKind) -> Signal {
+    signal(kind).expect("a runtime with IO can listen for signals")
+}

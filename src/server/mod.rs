@@ -1,0 +1,270 @@
+//! Sockets: from bind to goodbye.
+//!
+//! A [`Server`] has up to three doors: two for the API, which both speak both protocols, and the operators'.
+//! `door` says what is behind each, `connection` is the one accept loop, `drain` the way out.
+
+mod connection;
+mod door;
+mod drain;
+pub mod healthcheck;
+mod options;
+mod recorded;
+mod upload;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket};
+use tracing::warn;
+
+pub use options::{DoorOptions, Port, Reflection};
+
+use crate::auth::{ApiKey, ApiKeys};
+use crate::config::Config;
+use crate::engine::{EchoEngine, Engine, Pacing};
+use crate::service::Service;
+use crate::service::lifecycle::{Lifecycle, Phase};
+use connection::Connections;
+use door::ApiDoor;
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address that cannot be had.
+    #[error("cannot listen on {host} port {port}: {source}")]
+    Bind {
+        /// The host that was asked for.
+        host: String,
+        /// The port that was asked for.
+        port: u16,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Everyone would be served, from everywhere, and nobody said so.
+    #[error(
+        "refusing to serve {0} without a key: give keys with --api-key, or say --any-key (some key has to be \
+         sent) or --no-auth (none has to)"
+    )]
+    Open(SocketAddr),
+    /// Keys were given, and the word that none is needed.
+    #[error("--no-auth says that no key is needed, and {0} was given: choose one")]
+    OpenWithKeys(&'static str),
+}
+
+/// A running server. Dropping it ends everything at once; [`Server::drain`] lets open streams end.
+#[derive(Debug)]
+pub struct Server {
+    service: Service,
+    connections: Connections,
+    addresses: Addresses,
+    config: Config,
+}
+
+/// Where a server really listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// The first API door.
+    pub api: SocketAddr,
+    /// The second, where there is one.
+    pub grpc: Option<SocketAddr>,
+    /// The operators' door, where there is one.
+    pub admin: Option<SocketAddr>,
+}
+
+impl Server {
+    /// A server for tests and programs: the echo on free ports of loopback, without delays, keys or an
+    /// operators' door, until told otherwise.
+    pub fn builder() -> Builder {
+        let mut config = Config::default();
+        config.doors.port = 0;
+        config.doors.grpc_port = Port::At(0);
+        config.doors.admin_port = Some(Port::Off);
+        config.pacing.ttft = Duration::ZERO;
+        config.pacing.itl = Duration::ZERO;
+        Builder { config, engine: None }
+    }
+
+    /// Starts what `config` says, with `engine` behind it; serves as soon as this returns.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(config: Config, engine: Arc<dyn Engine>) -> Result<Self, StartError> {
+        let keys = ApiKeys::from(&config.auth);
+        if config.auth.no_auth && !matches!(keys, ApiKeys::Open) {
+            let what = if config.auth.any_key { "--any-key" } else { "--api-key" };
+            return Err(StartError::OpenWithKeys(what));
+        }
+        let doors = &config.doors;
+        let api = bind(&doors.host, doors.port).await?;
+        let grpc = match doors.grpc_port {
+            Port::At(port) if port == 0 || port != doors.port => Some(bind(&doors.host, port).await?),
+            Port::At(_) | Port::Off => None,
+        };
+        let admin = bind_admin(doors).await?;
+        let address =
+            |listener: &TcpListener| listener.local_addr().map_err(|source| not_bound(&doors.host, source));
+        let addresses = Addresses {
+            api: address(&api)?,
+            grpc: grpc.as_ref().map(address).transpose()?,
+            admin: admin.as_ref().map(address).transpose()?,
+        };
+        if matches!(keys, ApiKeys::Open) && !config.auth.no_auth && !addresses.api.ip().is_loopback() {
+            return Err(StartError::Open(addresses.api));
+        }
+
+        let lifecycle = Lifecycle::starting();
+        let service = Service::new(
+            engine,
+            config.service.clone(),
+            config.limits.clone(),
+            Pacing::from(&config.pacing),
+            lifecycle.clone(),
+        );
+        let connections = Connections::new(&service);
+        let door = ApiDoor::new(service.clone(), doors);
+        let api_routes = door.routes(keys);
+        for listener in [Some(api), grpc].into_iter().flatten() {
+            connections.accept(listener, api_routes.clone());
+        }
+        if let Some(admin) = admin {
+            connections.accept(admin, door::admin(service.clone()));
+        }
+        lifecycle.enter(Phase::Ready);
+        Ok(Self { service, connections, addresses, config })
+    }
+
+    /// Serves until SIGTERM or SIGINT, then drains; a second signal ends the process at once.
+    pub async fn run(self) {
+        drain::first_signal().await;
+        drain::exit_at_next_signal();
+        self.drain().await;
+    }
+
+    /// Lets open streams end, as [`DoorOptions`] say how long, then ends them in form.
+    pub async fn drain(self) {
+        drain::drain(self.service.lifecycle(), &self.config.doors, &self.connections).await;
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// What it was told.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What the OpenAI clients take as their base URL; ends in `/v1`.
+    pub fn base_url(&self) -> String {
+        format!("http://{}/v1", self.addresses.api)
+    }
+
+    /// What gRPC clients connect to.
+    pub fn grpc_endpoint(&self) -> String {
+        format!("http://{}", self.addresses.grpc.unwrap_or(self.addresses.api))
+    }
+
+    /// Where the operators' door is, if there is one.
+    pub fn admin_url(&self) -> Option<String> {
+        self.addresses.admin.map(|address| format!("http://{address}"))
+    }
+}
+
+/// Builds a server in a program; see [`Server::builder`].
+#[derive(Clone)]
+pub struct Builder {
+    config: Config,
+    engine: Option<Arc<dyn Engine>>,
+}
+
+impl Builder {
+    /// Accepts this key too, given as on the command line: `KEY` or `NAME:KEY`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn api_key(mut self, key: &str) -> Result<Self, &'static str> {
+        self.config.auth.api_key.push(key.parse::<ApiKey>()?);
+        Ok(self)
+    }
+
+    /// Puts this engine behind both protocols, in the echo's place.
+    pub fn engine(mut self, engine: impl Engine) -> Self {
+        self.engine = Some(Arc::new(engine));
+        self
+    }
+
+    /// Serves this model too; without any, every name is served.
+    pub fn model(mut self, name: impl Into<String>) -> Self {
+        self.config.service.models.model.push(name.into());
+        self
+    }
+
+    /// Waits so long before the first token, and between two.
+    pub fn pacing(mut self, ttft: Duration, itl: Duration) -> Self {
+        self.config.pacing.ttft = ttft;
+        self.config.pacing.itl = itl;
+        self
+    }
+
+    /// Changes any other option.
+    pub fn configure(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(self) -> Result<Server, StartError> {
+        let engine = self.engine.unwrap_or_else(|| echo(&self.config));
+        Server::start(self.config, engine).await
+    }
+}
+
+/// The engine that `config` asks for.
+pub fn echo(config: &Config) -> Arc<dyn Engine> {
+    Arc::new(EchoEngine::new(config.service.reply_prefix.clone()))
+}
+
+/// Of 1000 clients that connect at once, tokio's own backlog of 128 lets a tenth wait for a second.
+const BACKLOG: u32 = 4096;
+
+async fn bind(host: &str, port: u16) -> Result<TcpListener, StartError> {
+    let listen = async || {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+        for address in tokio::net::lookup_host((host, port)).await? {
+            let socket = if address.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() }?;
+            socket.set_reuseaddr(true)?;
+            match socket.bind(address).and_then(|()| socket.listen(BACKLOG)) {
+                Ok(listener) => return Ok(listener),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    };
+    listen().await.map_err(|source| StartError::Bind { host: host.to_owned(), port, source })
+}
+
+/// A port that nobody asked for may be taken by another server; one that was asked for may not.
+async fn bind_admin(doors: &DoorOptions) -> Result<Option<TcpListener>, StartError> {
+    match doors.admin_port {
+        Some(Port::Off) => Ok(None),
+        Some(Port::At(port)) => bind(&doors.admin_host, port).await.map(Some),
+        None => Ok(bind(&doors.admin_host, DoorOptions::ADMIN_PORT).await.map_or_else(
+            |error| {
+                warn!("no metrics and probes on a port of their own: {error}");
+                None
+            },
+            Some,
+        )),
+    }
+}
+
+fn not_bound(host: &str, source: io::Error) -> StartError {
+    StartError::Bind { host: host.to_owned(), port: 0, source }
+}

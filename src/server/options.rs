@@ -1,0 +1,107 @@
+//! The doors' options.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::builder::{BoolishValueParser, Resettable};
+
+use crate::units::duration;
+
+/// Where to listen, and how to stop.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Doors")]
+pub struct DoorOptions {
+    /// Address of the API; beyond loopback keys are needed
+    ///
+    /// Example: --host 0.0.0.0
+    #[arg(long, value_name = "HOST", default_value = "127.0.0.1", help_heading = Resettable::Reset)]
+    pub host: String,
+
+    /// Port of the API, both protocols; 0 for a free one
+    ///
+    /// Example: --port 8080
+    #[arg(long, value_name = "PORT", default_value_t = 8000, help_heading = Resettable::Reset)]
+    pub port: u16,
+
+    /// A second port, both protocols too; `off` for none
+    ///
+    /// Kubernetes and gateways want one protocol a port. The same number as --port is one door.
+    /// Example: --grpc-port off
+    #[arg(long, value_name = "PORT|off", default_value = "50051", help_heading = Resettable::Reset)]
+    pub grpc_port: Port,
+
+    /// Address of the operators' door
+    ///
+    /// Example: --admin-host 0.0.0.0
+    #[arg(long, value_name = "HOST", default_value = "127.0.0.1", hide_short_help = true)]
+    pub admin_host: String,
+
+    /// Port of probes and /metrics, never with a key; `off` for none [default: 9464]
+    ///
+    /// The default port may be taken, which is a warning; a port that is asked for has to be free.
+    /// Example: --admin-port 9000
+    #[arg(long, value_name = "PORT|off", hide_short_help = true)]
+    pub admin_port: Option<Port>,
+
+    /// Serve /metrics on the API's doors too, without a key
+    #[arg(long, default_value = "false", num_args = 0..=1, default_missing_value = "true", require_equals = true,
+        value_name = "BOOL", value_parser = BoolishValueParser::new(), hide_short_help = true, hide_default_value = true)]
+    pub api_metrics: bool,
+
+    /// Who may ask by gRPC reflection what there is: everyone, holders of a key, nobody
+    ///
+    /// Example: --reflection off
+    #[arg(long, value_enum, value_name = "MODE", default_value = "open", hide_short_help = true)]
+    pub reflection: Reflection,
+
+    /// How long requests are still served after SIGTERM while probes tell balancers to go elsewhere
+    ///
+    /// Example: --shutdown-delay 5s
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration, hide_short_help = true)]
+    pub shutdown_delay: Duration,
+
+    /// How long open streams may go on after that, until they are ended in form
+    ///
+    /// Example: --shutdown-timeout 60s
+    #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = duration, hide_short_help = true)]
+    pub shutdown_timeout: Duration,
+}
+
+impl DoorOptions {
+    /// The operators' port where none is asked for.
+    pub const ADMIN_PORT: u16 = 9464;
+}
+
+/// A port, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// This one; 0 for a free one.
+    At(u16),
+    /// None.
+    Off,
+}
+
+impl FromStr for Port {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            port => port
+                .parse()
+                .map(Self::At)
+                .map_err(|_| format!("`{text}` is no port from 0 to 65535, nor off")),
+        }
+    }
+}
+
+/// Who may ask by gRPC reflection what there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Reflection {
+    /// Everyone.
+    Open,
+    /// Holders of a key.
+    Keyed,
+    /// Nobody.
+    Off,
+}

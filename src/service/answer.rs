@@ -1,0 +1,185 @@
+//! An answer: a generation in the service's care. It is counted while it is open, measured as it speaks, and
+//! ends in form when the server has to stop or the engine fails.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::Stream;
+use prometheus::IntGauge;
+use serde::Serialize;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+use tokio_util::sync::WaitForCancellationFutureOwned;
+use tracing::{error, info};
+
+use super::record::Record;
+use super::{Call, Service, unix_time};
+use crate::engine::{Event, FinishReason, Generation, GenerationRequest, Usage};
+use crate::error::ApiError;
+
+/// A stream of events; dropping it is cancelling, and nothing outlives it.
+pub struct Answer {
+    /// What every object of the answer repeats.
+    pub heading: Heading,
+    /// Whether a streamed answer closes with its usage.
+    pub include_usage: bool,
+    generation: Generation,
+    /// Made when the generation first has to wait.
+    ending: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    is_over: bool,
+    meter: Meter,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// What every object of one answer repeats.
+#[derive(Clone, Debug, Serialize)]
+pub struct Heading {
+    /// The answer's id, in the API's form.
+    pub id: String,
+    /// When it was begun, in seconds since 1970.
+    pub created: i64,
+    /// The model that answers, as the request names it.
+    pub model: String,
+    /// The tier that serves it.
+    pub service_tier: String,
+    /// What answers: the same for every request to one version.
+    pub system_fingerprint: &'static str,
+}
+
+impl Heading {
+    fn new(request: GenerationRequest) -> Self {
+        Self {
+            id: format!("chatcmpl-{:032x}", rand::random::<u128>()),
+            created: unix_time(),
+            model: request.model,
+            service_tier: request.service_tier,
+            system_fingerprint: concat!("fp_tokenecho_", env!("CARGO_PKG_VERSION")),
+        }
+    }
+}
+
+impl Answer {
+    /// Takes a generation into care.
+    pub(super) fn new(
+        service: &Service,
+        call: &Call,
+        request: GenerationRequest,
+        generation: Generation,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
+        let limit = service.limits().max_generation_tokens / request.n;
+        Self {
+            generation,
+            ending: None,
+            is_over: false,
+            meter: Meter::start(service.clone(), call.record.clone(), limit, request.prompt_tokens()),
+            include_usage: request.include_usage,
+            heading: Heading::new(request),
+            _permit: permit,
+        }
+    }
+
+    /// The next event, with a panic of the engine told as the failure it is.
+    fn poll_generation(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event, ApiError>>> {
+        let generation = Pin::new(&mut self.generation);
+        catch_unwind(AssertUnwindSafe(|| generation.poll_next(cx))).unwrap_or_else(|_| {
+            error!("the engine panicked");
+            Poll::Ready(Some(Err(ApiError::Internal)))
+        })
+    }
+
+    fn poll_ending(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let lifecycle = self.meter.service.lifecycle();
+        self.ending.get_or_insert_with(|| Box::pin(lifecycle.ending())).as_mut().poll(cx)
+    }
+}
+
+impl Stream for Answer {
+    type Item = Result<Event, ApiError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.is_over {
+            return Poll::Ready(None);
+        }
+        let event = match self.poll_generation(cx) {
+            Poll::Ready(event) => event,
+            Poll::Pending if self.poll_ending(cx).is_ready() => Some(Err(ApiError::Draining)),
+            Poll::Pending => return Poll::Pending,
+        };
+        match &event {
+            Some(Ok(event)) => self.meter.note(event),
+            Some(Err(error)) => {
+                self.meter.record.note_error(error);
+                self.is_over = true;
+            }
+            None => self.is_over = true,
+        }
+        Poll::Ready(event)
+    }
+}
+
+/// Counts and measures one answer; what it found is noted when it is dropped.
+struct Meter {
+    service: Service,
+    record: Record,
+    open: IntGauge,
+    usage: Usage,
+    /// Tokens the server lets one choice say.
+    limit: usize,
+    ttft: Option<Duration>,
+    /// When the first choice last spoke.
+    last: Option<Instant>,
+}
+
+impl Meter {
+    fn start(service: Service, record: Record, limit: usize, prompt_tokens: u32) -> Self {
+        let open = service.metrics().streams_open(record.protocol());
+        open.inc();
+        service.metrics().prompt_tokens.inc_by(prompt_tokens.into());
+        let usage = Usage { prompt_tokens, completion_tokens: 0 };
+        Self { service, record, open, usage, limit, ttft: None, last: None }
+    }
+
+    fn note(&mut self, event: &Event) {
+        match event {
+            Event::Delta { choice, due, .. } => self.note_token(*choice, *due),
+            Event::Finished { reason: FinishReason::Length, choice: 0 } => self.note_cut(),
+            Event::Started | Event::Opened { .. } | Event::Finished { .. } | Event::Usage(_) => {}
+        }
+    }
+
+    fn note_token(&mut self, choice: usize, due: Option<Instant>) {
+        let metrics = self.service.metrics();
+        self.usage.completion_tokens += 1;
+        if self.ttft.is_none() {
+            let ttft = self.record.started().elapsed();
+            self.ttft = Some(ttft);
+            metrics.first_token(ttft.as_secs_f64());
+        }
+        // Tokens without a delay have no time at which they ought to leave; the clock is not asked for them.
+        let Some(due) = due else { return };
+        let now = Instant::now();
+        metrics.lateness.observe((now - due).as_secs_f64());
+        if choice == 0
+            && let Some(last) = self.last.replace(now)
+        {
+            metrics.itl.observe((now - last).as_secs_f64());
+        }
+    }
+
+    fn note_cut(&self) {
+        if self.usage.completion_tokens as usize >= self.limit {
+            info!(limit = self.limit, "the server's own token limit cut a reply");
+        }
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        self.open.dec();
+        self.service.metrics().completion_tokens.inc_by(self.usage.completion_tokens.into());
+        self.record.note_generation(self.ttft, self.usage);
+    }
+}

@@ -1,0 +1,73 @@
+//! Where the server is between its start and its end. Probes, health and open streams ask here; the server
+//! alone moves it on.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+/// The phases of a server's life, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Not everything is bound yet.
+    Starting,
+    /// Serving, and telling so.
+    Ready,
+    /// Still serving, but telling balancers to go elsewhere.
+    Draining,
+    /// Taking no new connections; what is open may end.
+    Closing,
+    /// Open streams end now, in form.
+    Ending,
+}
+
+/// The server's phase, shared by everything that asks for it.
+#[derive(Clone, Debug)]
+pub struct Lifecycle {
+    phase: Arc<watch::Sender<Phase>>,
+    /// Beside the phase, because ten thousand streams wait for this one only.
+    ending: CancellationToken,
+}
+
+impl Lifecycle {
+    /// A server that is starting.
+    pub fn starting() -> Self {
+        Self { phase: Arc::new(watch::Sender::new(Phase::Starting)), ending: CancellationToken::new() }
+    }
+
+    /// Moves on to `phase`; a server never moves back.
+    pub fn enter(&self, phase: Phase) {
+        self.phase.send_if_modified(|now| {
+            let later = *now < phase;
+            if later {
+                *now = phase;
+            }
+            later
+        });
+        if phase == Phase::Ending {
+            self.ending.cancel();
+        }
+    }
+
+    /// Whether probes are told to send requests here.
+    pub fn is_ready(&self) -> bool {
+        *self.phase.borrow() == Phase::Ready
+    }
+
+    /// Follows the phase.
+    pub fn watch(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// Waits until `phase` is reached.
+    pub async fn reached(&self, phase: Phase) {
+        let mut watch = self.watch();
+        // The sender lives as long as `self`, so this ends only when the phase is reached.
+        let _ = watch.wait_for(|now| *now >= phase).await;
+    }
+
+    /// Waits until open streams have to end.
+    pub fn ending(&self) -> WaitForCancellationFutureOwned {
+        self.ending.clone().cancelled_owned()
+    }
+}

@@ -1,0 +1,149 @@
+//! Every metric's name and labels, once. Labels come from closed sets.
+
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+
+use super::record::{Endpoint, Protocol};
+
+/// What the server counts and measures.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    streams_open: IntGaugeVec,
+    /// Tokens of prompts.
+    pub prompt_tokens: IntCounter,
+    /// Tokens said.
+    pub completion_tokens: IntCounter,
+    ttft: Histogram,
+    /// Seconds between the tokens of a choice, of tokens that have a delay.
+    pub itl: Histogram,
+    /// Seconds that a token left after it was due, of tokens that have a delay.
+    pub lateness: Histogram,
+    /// Connections open on all doors.
+    pub connections_open: IntGauge,
+    auth_failures: IntCounterVec,
+}
+
+/// The content type of [`Metrics::render`].
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+const SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+const LATENESS: &[f64] = &[0.0005, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0];
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All metrics at zero, in a registry of their own.
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let tokens = counters(&registry, "tokenecho_tokens_total", "Tokens, by direction.", &["direction"]);
+        let requests = counters(
+            &registry,
+            "tokenecho_requests_total",
+            "Requests ended, by protocol, endpoint and HTTP status or gRPC code.",
+            &["protocol", "endpoint", "status"],
+        );
+        let auth_failures = counters(
+            &registry,
+            "tokenecho_auth_failures_total",
+            "Requests without an accepted key, by reason.",
+            &["reason"],
+        );
+        let streams_open = register(
+            &registry,
+            IntGaugeVec::new(
+                Opts::new("tokenecho_streams_open", "Generations open, streamed or not, by protocol."),
+                &["protocol"],
+            ),
+        );
+        for protocol in [Protocol::Http, Protocol::Grpc] {
+            // A series that is always there, as autoscalers want it.
+            streams_open.with_label_values(&[protocol.as_str()]).set(0);
+        }
+        Self {
+            prompt_tokens: tokens.with_label_values(&["prompt"]),
+            completion_tokens: tokens.with_label_values(&["completion"]),
+            ttft: histogram(
+                &registry,
+                "tokenecho_ttft_seconds",
+                "From a request's arrival to its first token.",
+                SECONDS,
+            ),
+            itl: histogram(
+                &registry,
+                "tokenecho_itl_seconds",
+                "Between the tokens of a choice, where a delay is asked for.",
+                SECONDS,
+            ),
+            lateness: histogram(
+                &registry,
+                "tokenecho_lateness_seconds",
+                "From the time a token was due to its leaving, where a delay is asked for.",
+                LATENESS,
+            ),
+            connections_open: register(
+                &registry,
+                IntGauge::new("tokenecho_connections_open", "Connections open on all doors."),
+            ),
+            requests,
+            streams_open,
+            auth_failures,
+            registry,
+        }
+    }
+
+    /// Counts a request that has ended.
+    pub fn request(&self, protocol: Protocol, endpoint: Endpoint, status: &str) {
+        self.requests.with_label_values(&[protocol.as_str(), endpoint.as_str(), status]).inc();
+    }
+
+    /// Counts a request without an accepted key: `missing` or `wrong`.
+    pub fn auth_failure(&self, reason: &'static str) {
+        self.auth_failures.with_label_values(&[reason]).inc();
+    }
+
+    /// The gauge of open generations.
+    pub fn streams_open(&self, protocol: Protocol) -> IntGauge {
+        self.streams_open.with_label_values(&[protocol.as_str()])
+    }
+
+    /// Notes the seconds to a request's first token.
+    pub fn first_token(&self, seconds: f64) {
+        self.ttft.observe(seconds);
+    }
+
+    /// Everything, in Prometheus' text format 0.0.4.
+    pub fn render(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        TextEncoder::new()
+            .encode(&self.registry.gather(), &mut text)
+            .expect("gathered metrics have names and values, and a Vec takes all bytes");
+        text
+    }
+}
+
+fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    register(registry, IntCounterVec::new(Opts::new(name, help), labels))
+}
+
+fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Histogram {
+    let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+    let vec = register(registry, HistogramVec::new(options, &[]));
+    vec.with_label_values(&[] as &[&str])
+}
+
+fn register<M>(registry: &Registry, metric: prometheus::Result<M>) -> M
+where
+    M: prometheus::core::Collector + Clone + 'static,
+{
+    let metric = metric.expect("a metric's name and labels are well-formed");
+    registry.register(Box::new(metric.clone())).expect("each metric is registered once");
+    metric
+}

@@ -1,0 +1,276 @@
+//! The record of one request: who asked what, and how it ended. It becomes one log line and its metrics.
+//!
+//! Every layer notes what it knows. The record is closed once, by the layer that opened it, when the last
+//! byte of the answer has left or the caller has.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderValue};
+use tokio::time::Instant;
+use tracing::{debug, info};
+
+use super::simulation::Simulation;
+use crate::engine::Usage;
+use crate::error::{ApiError, InvalidRequest};
+
+/// A protocol that a door speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// The OpenAI API, over HTTP/1.1 or HTTP/2.
+    Http,
+    /// gRPC.
+    Grpc,
+}
+
+impl Protocol {
+    /// As metrics and logs spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Grpc => "grpc",
+        }
+    }
+}
+
+/// What a request is for, as metrics and logs tell it: a closed set, whatever paths callers make up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// Chat completions, streamed or not.
+    Chat,
+    /// The list of models, and each of them.
+    Models,
+    /// Probes, version, health, reflection, metrics: what operators and tools ask.
+    Operations,
+    /// Anything else.
+    Unknown,
+}
+
+impl Endpoint {
+    /// As metrics and logs spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Chat => "chat_completions",
+            Self::Models => "models",
+            Self::Operations => "operations",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// A request's record; clones are the same record.
+#[derive(Clone)]
+pub struct Record(Arc<Inner>);
+
+struct Inner {
+    request_id: HeaderValue,
+    protocol: Protocol,
+    endpoint: Endpoint,
+    /// What the headers ask of the mock; faults in it are told where it is used.
+    steering: Result<Simulation, InvalidRequest>,
+    trace_id: Option<String>,
+    started: Instant,
+    notes: Mutex<Notes>,
+}
+
+/// What becomes known on the way.
+#[derive(Clone, Debug, Default)]
+struct Notes {
+    caller: Option<Arc<str>>,
+    model: Option<String>,
+    error: Option<&'static str>,
+    applied: Option<String>,
+    ttft: Option<Duration>,
+    usage: Usage,
+}
+
+impl Record {
+    /// Opens the record of a request that has just come.
+    pub fn open(protocol: Protocol, endpoint: Endpoint, headers: &HeaderMap) -> Self {
+        Self(Arc::new(Inner {
+            request_id: request_id(headers),
+            protocol,
+            endpoint,
+            steering: Simulation::from_headers(headers),
+            trace_id: trace_id(headers),
+            started: Instant::now(),
+            notes: Mutex::default(),
+        }))
+    }
+
+    /// The request's id: the caller's own if it was a sane one.
+    pub fn request_id(&self) -> &HeaderValue {
+        &self.0.request_id
+    }
+
+    /// The protocol it came by.
+    pub fn protocol(&self) -> Protocol {
+        self.0.protocol
+    }
+
+    /// What it is for.
+    pub fn endpoint(&self) -> Endpoint {
+        self.0.endpoint
+    }
+
+    /// When it came.
+    pub fn started(&self) -> Instant {
+        self.0.started
+    }
+
+    /// What its headers ask of the mock.
+    ///
+    /// # Errors
+    /// The fault in them.
+    pub fn steering(&self) -> Result<Simulation, InvalidRequest> {
+        self.0.steering.clone()
+    }
+
+    /// What was applied of that, as `x-mock-applied` tells it.
+    pub fn applied(&self) -> Option<HeaderValue> {
+        self.notes().applied.as_deref().and_then(|applied| HeaderValue::from_str(applied).ok())
+    }
+
+    /// Notes who calls.
+    pub fn note_caller(&self, name: Arc<str>) {
+        self.notes().caller = Some(name);
+    }
+
+    /// Notes the model that answers.
+    pub fn note_model(&self, model: &str) {
+        self.notes().model = Some(model.to_owned());
+    }
+
+    /// Notes what was applied of the request's directives, if it gave any.
+    pub fn note_applied(&self, simulation: &Simulation) {
+        if *simulation != Simulation::default() {
+            self.notes().applied = Some(simulation.to_string());
+        }
+    }
+
+    /// Notes a failure.
+    pub fn note_error(&self, error: &ApiError) {
+        let facts = error.facts();
+        self.notes().error = Some(facts.code.unwrap_or(facts.kind));
+    }
+
+    /// Notes what a generation has come to.
+    pub fn note_generation(&self, ttft: Option<Duration>, usage: Usage) {
+        let mut notes = self.notes();
+        notes.ttft = ttft;
+        notes.usage = usage;
+    }
+
+    /// Writes the log line. `status` is the HTTP status or the gRPC code; `left` tells that the caller went
+    /// away before the end.
+    ///
+    /// User text is written as a quoted string with its control, direction and escape characters escaped.
+    pub fn log(&self, status: &str, left: bool) {
+        let Inner { request_id, protocol, endpoint, trace_id, started, .. } = &*self.0;
+        let Notes { caller, model, error, ttft, usage, .. } = self.notes().clone();
+        let id = request_id.to_str().unwrap_or_default();
+        let (protocol, operation) = (protocol.as_str(), endpoint.as_str());
+        let caller = caller.as_deref();
+        let model = model.map(|model| Escaped(model).to_string());
+        let ttft_ms = ttft.map(milliseconds);
+        let duration_ms = milliseconds(started.elapsed());
+        let Usage { prompt_tokens, completion_tokens } = usage;
+        macro_rules! line {
+            ($level:ident) => {
+                $level!(
+                    request_id = id,
+                    trace_id,
+                    caller,
+                    protocol,
+                    endpoint = operation,
+                    model,
+                    status,
+                    error,
+                    ttft_ms,
+                    prompt_tokens,
+                    completion_tokens,
+                    duration_ms,
+                    left,
+                    "request"
+                )
+            };
+        }
+        // Probes come every few seconds and say nothing new.
+        if *endpoint == Endpoint::Operations { line!(debug) } else { line!(info) }
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.0.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record").field("request_id", &self.0.request_id).finish_non_exhaustive()
+    }
+}
+
+/// User text for a log: no character of it can end the line, hide or reorder what stands there.
+struct Escaped(String);
+
+impl fmt::Display for Escaped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            let reorders = matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}');
+            if c.is_control() || reorders {
+                write!(f, "{}", c.escape_unicode())?;
+            } else {
+                write!(f, "{c}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    // Microseconds are as fine as a log line needs.
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// `x-request-id` if it is 1 to 128 visible ASCII characters, else a new one.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let is_sane =
+        |id: &&HeaderValue| (1..=128).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic);
+    headers.get("x-request-id").filter(is_sane).cloned().unwrap_or_else(|| {
+        let id = format!("req_{:032x}", rand::random::<u128>());
+        HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static("req_0"))
+    })
+}
+
+/// The trace id of a W3C `traceparent` (`00-TRACE-SPAN-FLAGS`).
+fn trace_id(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get("traceparent")?.to_str().ok()?.split('-').nth(1)?;
+    let is_id = id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit());
+    is_id.then(|| id.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_text_cannot_break_or_disguise_a_log_line() {
+        let escaped = Escaped("a\nb\u{1b}[31m\u{202e}é".into()).to_string();
+
+        assert_eq!(escaped, "a\\u{a}b\\u{1b}[31m\\u{202e}é");
+    }
+
+    #[test]
+    fn a_sane_request_id_is_kept_and_another_replaced() {
+        let with = |id: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-request-id", HeaderValue::from_static(id));
+            request_id(&headers)
+        };
+
+        assert_eq!(with("abc-1"), "abc-1");
+        assert_ne!(with("a b"), "a b");
+        assert_ne!(with(""), "");
+    }
+}

@@ -1,0 +1,69 @@
+//! Durations and sizes as people write them: `50ms`, `2s`, `32MiB`; a bare `0` needs no unit.
+
+use std::time::Duration;
+
+/// No delay or limit is longer; it also keeps every deadline within what a clock can tell.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Reads a duration with its unit.
+///
+/// # Errors
+/// A sentence that says what was expected.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text)
+        .map_err(|_| format!("`{text}` is not a duration with a unit, such as 50ms or 2s"))?;
+    if duration > LONGEST {
+        return Err(format!("`{text}` is longer than a day"));
+    }
+    Ok(duration)
+}
+
+/// Writes a duration with its units, as [`duration`] reads it.
+pub fn shown(duration: Duration) -> impl std::fmt::Display {
+    humantime::format_duration(duration)
+}
+
+/// Reads a size in bytes with its unit, binary (`KiB`, `MiB`, `GiB`) or decimal (`kB`, `MB`, `GB`).
+///
+/// # Errors
+/// A sentence that says what was expected.
+pub fn size(text: &str) -> Result<u64, String> {
+    let fault = || format!("`{text}` is not a size with a unit, such as 512KiB or 32MiB");
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..digits].parse().map_err(|_| fault())?;
+    let unit = match text[digits..].trim_start().to_ascii_lowercase().as_str() {
+        "" if number == 0 => 1,
+        "b" => 1,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1 << 30,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        _ => return Err(fault()),
+    };
+    number.checked_mul(unit).ok_or_else(fault)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_zero_needs_no_unit_and_anything_else_does() {
+        assert_eq!(duration("0"), Ok(Duration::ZERO));
+        assert_eq!(duration("1m 30s"), Ok(Duration::from_secs(90)));
+        assert!(duration("50").is_err());
+        assert!(duration("-1s").is_err());
+        assert!(duration("1000y").is_err());
+        assert_eq!(size("0"), Ok(0));
+        assert!(size("32").is_err());
+    }
+
+    #[test]
+    fn sizes_are_binary_or_decimal_by_their_unit() {
+        assert_eq!(size("32MiB"), Ok(32 << 20));
+        assert_eq!(size("5 kB"), Ok(5_000));
+        assert!(size("99999999999GiB").is_err());
+    }
+}
