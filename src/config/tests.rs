@@ -73,14 +73,14 @@ fn all_faults_of_file_and_environment_are_told_at_once_with_their_places() {
         .expect_err("faults");
 
     insta::assert_snapshot!(faults.join("\n"), @r"
+    TOKENECHO_PORT: 99999 is not in 0..=65535
+    TOKENECHO_VALIDATION: invalid value 'hard' for '--validation <MODE>' [possible values: lenient, default, strict]
+    c.yaml:1: itl: `soon` is not a duration with a unit, such as 50ms or 2s
+    c.yaml:2: no-such: there is no such option
+    c.yaml:4: limits.max-body: `5` is not a size with a unit, such as 512KiB or 32MiB
     c.yaml:5: limits.port: it is no limit
     c.yaml:6: max-generations: it belongs under `limits:`
-    c.yaml:2: no-such: there is no such option
     c.yaml:7: ttft: it has no value
-    TOKENECHO_PORT: 99999 is not in 0..=65535
-    TOKENECHO_VALIDATION: invalid value 'hard' for '--validation <MODE>'
-    c.yaml:1: itl: `soon` is not a duration with a unit, such as 50ms or 2s
-    c.yaml:4: limits.max-body: `5` is not a size with a unit, such as 512KiB or 32MiB
     ");
 }
 

@@ -11,7 +11,7 @@ use crate::units::duration;
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Doors")]
 pub struct DoorOptions {
-    /// Address of the API; beyond loopback keys are needed
+    /// Address of the API; needs keys beyond loopback
     ///
     /// Example: --host 0.0.0.0
     #[arg(long, value_name = "HOST", default_value = "127.0.0.1", help_heading = Resettable::Reset)]
@@ -23,7 +23,7 @@ pub struct DoorOptions {
     #[arg(long, value_name = "PORT", default_value_t = 8000, help_heading = Resettable::Reset)]
     pub port: u16,
 
-    /// A second port, both protocols too; `off` for none
+    /// A second such port; `off` for none
     ///
     /// Kubernetes and gateways want one protocol a port. The same number as --port is one door.
     /// Example: --grpc-port off

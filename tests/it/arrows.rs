@@ -1,0 +1,108 @@
+//! The arrows: which module may name which. The rule is docs/ARCHITECTURE.md's, the facts are the code's.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// For every top module, the modules it may name.
+const ARROWS: [(&str, &[&str]); 14] = [
+    ("main", &["config", "greeting", "server", "telemetry"]),
+    ("greeting", &["auth", "server", "units", "version"]),
+    ("config", &["auth", "engine", "server", "service", "telemetry", "version"]),
+    ("server", &["auth", "config", "engine", "error", "grpc", "http", "service", "units"]),
+    ("http", &["engine", "error", "service", "version"]),
+    ("grpc", &["engine", "error", "pb", "service"]),
+    ("service", &["auth", "engine", "error", "units"]),
+    ("engine", &["error", "units"]),
+    ("auth", &["error"]),
+    ("error", &[]),
+    ("telemetry", &[]),
+    ("units", &[]),
+    ("version", &[]),
+    ("lib", &["config", "engine", "server"]),
+];
+
+/// Crates that a module must not know, by the words they are named with.
+const FORBIDDEN: [(&str, &[&str]); 3] = [
+    ("engine", &["axum", "tonic", "prost", "http", "hyper", "tower"]),
+    ("http", &["tonic", "prost"]),
+    ("error", &["axum", "tonic", "http", "hyper"]),
+];
+
+/// The code of a top module, without comments and tests.
+fn code_of(module: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = vec![root.join(format!("{module}.rs"))];
+    let mut folders = vec![root.join(module)];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    let texts = files.iter().filter_map(|file| std::fs::read_to_string(file).ok());
+    let code = texts.map(|text| text.split("#[cfg(test)]").next().unwrap_or_default().to_owned());
+    code.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// The words behind `prefix` in a text.
+fn named(code: &str, prefix: &str) -> BTreeSet<String> {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let words = |part: &str| -> Vec<String> {
+        // `crate::{a, b}` names several.
+        let part = part.strip_prefix('{').map_or_else(
+            || part.split(|c| !is_word(c)).next().unwrap_or_default().to_owned(),
+            |list| list.split('}').next().unwrap_or_default().to_owned(),
+        );
+        part.split(',').map(|word| word.trim().split("::").next().unwrap_or_default().to_owned()).collect()
+    };
+    code.split(prefix).skip(1).flat_map(words).filter(|word| !word.is_empty()).collect()
+}
+
+#[test]
+fn modules_name_only_what_their_arrows_allow() {
+    let modules: BTreeSet<_> =
+        ARROWS.iter().map(|(module, _)| (*module).to_owned()).chain(["pb".into()]).collect();
+    for (module, allowed) in ARROWS {
+        let code = code_of(module);
+        assert!(!code.is_empty(), "there is no module {module}");
+        let prefixes = if module == "main" { ["crate::", "tokenecho::"] } else { ["crate::", "$no such"] };
+        for name in prefixes.iter().flat_map(|prefix| named(&code, prefix)) {
+            let name = match name.as_str() {
+                "Config" => "config",
+                "Engine" => "engine",
+                "Server" => "server",
+                other => other,
+            };
+            assert!(
+                !modules.contains(name) || name == module || allowed.contains(&name),
+                "{module} names {name}: no arrow leads there"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_module_has_its_arrows() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let known: BTreeSet<_> = ARROWS.iter().map(|(module, _)| (*module).to_owned()).collect();
+    for entry in std::fs::read_dir(root).expect("src").flatten() {
+        let name = entry.file_name().to_string_lossy().trim_end_matches(".rs").to_owned();
+        assert!(known.contains(&name), "{name} has no arrows");
+    }
+}
+
+#[test]
+fn the_engine_knows_no_protocol_and_facades_not_each_other() {
+    for (module, crates) in FORBIDDEN {
+        let code = code_of(module);
+        for name in crates {
+            let is_named = code.match_indices(&format!("{name}::")).any(|(at, _)| {
+                !code[..at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | ':'))
+            });
+            assert!(!is_named, "{module} names {name}");
+        }
+    }
+}

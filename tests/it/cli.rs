@@ -1,0 +1,228 @@
+//! The binary as a user meets it: help, start, health check, signals, exit codes.
+
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, Command};
+
+use crate::support::eventually;
+use crate::support::http::{events, say, with};
+
+/// The binary, with nothing of this environment's that it would read.
+fn tokenecho(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tokenecho"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("TOKENECHO_") || name == "RUST_LOG" {
+            command.env_remove(name);
+        }
+    }
+    command.args(arguments).kill_on_drop(true).stderr(Stdio::piped()).stdout(Stdio::piped());
+    command
+}
+
+async fn output(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    tokenecho(arguments).envs(environment.iter().copied()).output().await.expect("it runs")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A running server: the process, what it goes on logging, and its start record.
+struct Running {
+    process: Child,
+    log: Lines<BufReader<ChildStderr>>,
+    start: Value,
+}
+
+impl Running {
+    async fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let ports = ["--port", "0", "--grpc-port", "0", "--admin-port", "0", "--log-format", "json"];
+        let mut command = tokenecho(&[&ports, arguments].concat());
+        let mut process = command.envs(environment.iter().copied()).spawn().expect("it runs");
+        let mut log = BufReader::new(process.stderr.take().expect("piped")).lines();
+        loop {
+            let line = log.next_line().await.expect("UTF-8").expect("a start record");
+            let start: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            if start["message"].as_str().is_some_and(|message| message.ends_with("is ready")) {
+                return Self { process, log, start };
+            }
+        }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.start["api"].as_str().expect("an address"))
+    }
+
+    async fn signal(&self, signal: &str) {
+        let id = self.process.id().expect("it runs").to_string();
+        let status = Command::new("kill").args([signal, &id]).status().await.expect("kill runs");
+        assert!(status.success());
+    }
+
+    /// The log's records from here to the end of the process, and its exit code.
+    async fn end(mut self) -> (Vec<Value>, Option<i32>) {
+        let mut records = Vec::new();
+        while let Some(line) = self.log.next_line().await.expect("UTF-8") {
+            records.push(serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}")));
+        }
+        (records, self.process.wait().await.expect("it ends").code())
+    }
+}
+
+#[tokio::test]
+async fn the_start_record_tells_where_everything_is() {
+    let server =
+        Running::start(&["--api-key", "alice:marked-key", "--itl", "5ms", "--model", "m"], &[]).await;
+
+    for door in ["api", "grpc", "admin"] {
+        let address = server.start[door].as_str().expect("an address");
+        assert!(address.parse::<std::net::SocketAddr>().expect("an address").port() > 0);
+    }
+    assert_eq!(server.start["itl"], "5ms");
+    assert_eq!(server.start["models"], "m");
+    assert!(!server.start.to_string().contains("marked-key"));
+    server.signal("-TERM").await;
+    assert_eq!(server.end().await.1, Some(0));
+}
+
+#[tokio::test]
+async fn a_request_is_one_line_without_keys_prompts_or_replies() {
+    let server = Running::start(&["--api-key", "alice:marked-key"], &[]).await;
+    let client = reqwest::Client::new();
+    let ask = async |key: &str, model: &str| {
+        let body = with(say("marked-prompt"), &serde_json::json!({"model": model}));
+        let request =
+            client.post(server.url("/v1/chat/completions")).bearer_auth(key).header("x-request-id", "r1");
+        request.json(&body).send().await.expect("an answer").bytes().await.expect("a body")
+    };
+
+    ask("marked-key", "bidi\u{202e}model").await;
+    ask("marked-wrong", "m").await;
+    drop(client);
+    server.signal("-TERM").await;
+    let (records, code) = server.end().await;
+
+    assert_eq!(code, Some(0));
+    let requests: Vec<_> = records.iter().filter(|record| record["message"] == "request").collect();
+    assert_eq!(requests.len(), 2);
+    let first = requests[0];
+    assert_eq!(first["request_id"], "r1");
+    assert_eq!(first["caller"], "alice");
+    assert_eq!(
+        (&first["protocol"], &first["endpoint"], &first["status"]),
+        (&"http".into(), &"chat_completions".into(), &"200".into())
+    );
+    assert_eq!(first["model"], "bidi\\u{202e}model");
+    assert!(first["ttft_ms"].as_f64().is_some() && first["duration_ms"].as_f64().is_some());
+    assert_eq!((&first["left"], &first["completion_tokens"]), (&false.into(), &17.into()));
+    assert_eq!((&requests[1]["status"], &requests[1]["error"]), (&"401".into(), &"invalid_api_key".into()));
+    let log: String = records.iter().map(Value::to_string).collect();
+    assert!(!log.contains("marked"), "{log}");
+}
+
+#[tokio::test]
+async fn sigterm_lets_streams_end_and_a_second_signal_does_not() {
+    let server = Running::start(&["--itl", "20ms"], &[]).await;
+    let stream = |count: usize| {
+        with(say("word"), &serde_json::json!({"stream": true, "max_tokens": count, "ignore_eos": true}))
+    };
+    let short = reqwest::Client::new().post(server.url("/v1/chat/completions")).json(&stream(20)).send();
+    let short = short.await.expect("a stream");
+    let _long = reqwest::Client::new().post(server.url("/v1/chat/completions")).json(&stream(100_000)).send();
+    let _long = _long.await.expect("a stream");
+    let begun = Instant::now();
+
+    server.signal("-TERM").await;
+    let (chunks, is_done) = events(short).await;
+    server.signal("-INT").await;
+    let (_, code) = server.end().await;
+
+    assert!(is_done, "{chunks:?}");
+    assert_eq!(code, Some(130));
+    assert!(begun.elapsed() < Duration::from_secs(10));
+}
+
+#[tokio::test]
+async fn a_service_link_of_kubernetes_is_survived() {
+    let environment = [
+        ("TOKENECHO_PORT", "tcp://10.0.0.1:8000"),
+        ("TOKENECHO_SERVICE_HOST", "10.0.0.1"),
+        ("TOKENECHO_ITL", "3ms"),
+    ];
+
+    let server = Running::start(&[], &environment).await;
+
+    assert_eq!(server.start["itl"], "3ms");
+}
+
+#[tokio::test]
+async fn a_healthcheck_asks_both_protocols_and_exits_with_0_or_1() {
+    let server = Running::start(&[], &[]).await;
+    let port = |door: &str| {
+        server.start[door].as_str().and_then(|address| address.rsplit(':').next()).expect("a port").to_owned()
+    };
+    let (api, second) = (port("api"), port("grpc"));
+    let check = async |host: &str, more: &[&str]| {
+        let arguments =
+            [&["healthcheck", "--host", host, "--port", &api, "--grpc-port", &second], more].concat();
+        output(&arguments, &[]).await
+    };
+
+    assert_eq!(check("127.0.0.1", &[]).await.status.code(), Some(0));
+    assert_eq!(check("0.0.0.0", &[]).await.status.code(), Some(0), "a wildcard means loopback");
+    assert_eq!(check("127.0.0.1", &["--grpc"]).await.status.code(), Some(0));
+    server.signal("-KILL").await;
+    server.end().await;
+    eventually("it is gone", async || check("127.0.0.1", &[]).await.status.code() == Some(1)).await;
+    let gone = check("127.0.0.1", &["--grpc"]).await;
+    assert_eq!(gone.status.code(), Some(1));
+    assert!(stderr(&gone).contains("is not ready"), "{}", stderr(&gone));
+}
+
+#[tokio::test]
+async fn a_bad_flag_exits_with_2_and_bad_settings_with_1_all_at_once() {
+    let flag = output(&["--itl", "soon"], &[]).await;
+    let settings = output(&[], &[("TOKENECHO_ITL", "soon"), ("TOKENECHO_PORT", "x")]).await;
+
+    assert_eq!(flag.status.code(), Some(2));
+    assert!(stderr(&flag).contains("--itl"));
+    assert_eq!(settings.status.code(), Some(1));
+    for variable in ["TOKENECHO_ITL: ", "TOKENECHO_PORT: "] {
+        assert!(stderr(&settings).contains(variable), "{}", stderr(&settings));
+    }
+}
+
+#[tokio::test]
+async fn a_start_without_keys_beyond_loopback_says_what_mends_it() {
+    let refused =
+        output(&["--host", "0.0.0.0", "--port", "0", "--grpc-port", "off", "--admin-port", "off"], &[]).await;
+
+    assert_eq!(refused.status.code(), Some(1));
+    for flag in ["--api-key", "--any-key", "--no-auth"] {
+        assert!(stderr(&refused).contains(flag), "{}", stderr(&refused));
+    }
+}
+
+#[tokio::test]
+async fn version_tells_version_commit_and_compiler() {
+    let version = output(&["--version"], &[]).await;
+
+    let text = String::from_utf8_lossy(&version.stdout).into_owned();
+    assert!(text.starts_with(concat!("tokenecho ", env!("CARGO_PKG_VERSION"), " (")), "{text}");
+    assert!(text.contains("rustc 1."), "{text}");
+}
+
+#[tokio::test]
+async fn help_shows_every_option_with_its_default() {
+    let help = output(&["--help"], &[]).await;
+
+    let text = String::from_utf8_lossy(&help.stdout).into_owned();
+    for shown in
+        ["--max-body <SIZE>", "[default: 32MiB]", "--reply-prefix", "--shutdown-timeout", "TOKENECHO_ITL"]
+    {
+        assert!(text.contains(shown), "{shown}");
+    }
+}

@@ -1,0 +1,158 @@
+//! The way out: readiness first, open streams to their end or to the timeout, and then in form.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokenecho::Server;
+use tonic::Code;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::support::http::{chat, events, say, with};
+use crate::support::{bare_echo, grpc, start, with_admin};
+
+/// A server that says a token every 20 ms and drains as told.
+async fn draining(delay: u64, timeout: u64) -> Server {
+    let pacing = Duration::from_millis(20);
+    start(with_admin(bare_echo()).pacing(pacing, pacing).configure(move |config| {
+        config.doors.shutdown_delay = Duration::from_millis(delay);
+        config.doors.shutdown_timeout = Duration::from_millis(timeout);
+    }))
+    .await
+}
+
+fn of_tokens(count: usize) -> serde_json::Value {
+    with(say("word"), &json!({"stream": true, "max_tokens": count, "ignore_eos": true}))
+}
+
+#[tokio::test]
+async fn open_streams_run_to_their_end() {
+    let server = draining(0, 10_000).await;
+    let mut grpc_chat = grpc::chat(&server).await;
+    let stream = chat(&server, &of_tokens(20)).await;
+    let mut message = grpc::request(&say("word"));
+    message.max_tokens = Some(20);
+    message.ignore_eos = Some(true);
+    let mut items = grpc_chat.stream_chat_completion(message).await.expect("a stream").into_inner();
+
+    let drain = tokio::spawn(server.drain());
+    let (chunks, is_done) = events(stream).await;
+    let mut count = 0;
+    while items.message().await.expect("no failure").is_some() {
+        count += 1;
+    }
+
+    assert!(is_done);
+    assert_eq!((chunks.len(), count), (22, 22));
+    drop(grpc_chat);
+    drain.await.expect("drained");
+}
+
+#[tokio::test]
+async fn streams_beyond_the_timeout_end_in_form_on_both_protocols() {
+    let server = draining(0, 200).await;
+    let mut grpc_chat = grpc::chat(&server).await;
+    let stream = chat(&server, &of_tokens(100_000)).await;
+    let unary = with(say("word"), &json!({"max_tokens": 100_000, "ignore_eos": true}));
+    let message = grpc::request(&unary);
+    let mut items = grpc_chat.stream_chat_completion(message).await.expect("a stream").into_inner();
+    let begun = Instant::now();
+    let waiting = {
+        let url = format!("{}/chat/completions", server.base_url());
+        tokio::spawn(reqwest::Client::new().post(url).json(&unary).send())
+    };
+    crate::support::eventually("three streams", async || {
+        crate::support::metric(&server, "tokenecho_streams_open{protocol=\"http\"}").await > 1.0
+    })
+    .await;
+
+    let drain = tokio::spawn(server.drain());
+    let (chunks, is_done) = events(stream).await;
+    let status = loop {
+        match items.message().await {
+            Ok(item) => assert!(item.is_some(), "ended without its status"),
+            Err(status) => break status,
+        }
+    };
+    let waited = waiting.await.expect("no panic").expect("an answer");
+    drop(grpc_chat);
+    drain.await.expect("drained");
+
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(!is_done);
+    assert_eq!(chunks.last().expect("an error")["error"]["code"], "shutting_down");
+    assert!(chunks.len() > 3, "it ran until the timeout");
+    assert_eq!(status.code(), Code::Unavailable);
+    assert_eq!(grpc::failure(&status).1["code"], "shutting_down");
+    assert_eq!(waited.status(), 503);
+}
+
+#[tokio::test]
+async fn readiness_turns_at_once_and_requests_are_served_during_the_delay() {
+    let server = draining(1_000, 1_000).await;
+    let (api, admin) = (server.base_url(), server.admin_url().expect("an operators' door"));
+    let ready = format!("{admin}/readyz");
+    assert_eq!(reqwest::get(&ready).await.expect("an answer").status(), 200);
+
+    let drain = tokio::spawn(server.drain());
+    crate::support::eventually("not ready", async || {
+        reqwest::get(&ready).await.expect("still there").status() == 503
+    })
+    .await;
+    let served = reqwest::Client::new().post(format!("{api}/chat/completions")).json(&say("Hi")).send().await;
+    let live = reqwest::get(format!("{admin}/livez")).await.expect("an answer");
+
+    assert_eq!(served.expect("still served").status(), 200);
+    assert_eq!(live.status(), 200);
+    drain.await.expect("drained");
+    assert!(reqwest::get(&ready).await.is_err(), "nobody is listening any more");
+}
+
+#[tokio::test]
+async fn a_health_watch_hears_of_the_drain_and_ends_and_holds_nothing_up() {
+    let server = draining(0, 10_000).await;
+    let channel = grpc::channel(&server).await;
+    let mut health = HealthClient::new(channel.clone());
+    let mut known = health.watch(HealthCheckRequest::default()).await.expect("a watch").into_inner();
+    let unknown = HealthCheckRequest { service: "no.such.Service".into() };
+    let mut unknown = health.watch(unknown).await.expect("a watch").into_inner();
+    let mut reflection =
+        tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient::new(channel);
+    let mut reflected =
+        reflection.server_reflection_info(tokio_stream::pending()).await.expect("a stream").into_inner();
+    let mut next = async || known.message().await.expect("no failure").map(|answer| answer.status());
+    assert_eq!(next().await, Some(ServingStatus::Serving));
+    let first = unknown.message().await.expect("no failure").map(|answer| answer.status());
+    assert_eq!(first, Some(ServingStatus::ServiceUnknown));
+
+    let begun = Instant::now();
+    let drain = tokio::spawn(server.drain());
+
+    assert_eq!(next().await, Some(ServingStatus::NotServing));
+    assert_eq!(next().await, None);
+    assert!(unknown.message().await.expect("no failure").is_none());
+    assert!(reflected.message().await.expect("no failure").is_none());
+    drain.await.expect("drained");
+    assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn idle_connections_hold_nothing_up() {
+    let server = draining(0, 10_000).await;
+    let client = reqwest::Client::new();
+    client
+        .get(format!("{}/models", server.base_url()))
+        .send()
+        .await
+        .expect("an answer")
+        .bytes()
+        .await
+        .expect("a body");
+    let _silent = tokio::net::TcpStream::connect(server.addresses().api).await.expect("a connection");
+    let begun = Instant::now();
+
+    server.drain().await;
+
+    assert!(begun.elapsed() < Duration::from_secs(5));
+}

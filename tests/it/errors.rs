@@ -1,0 +1,62 @@
+//! The error table: every failure, as both protocols tell it, side by side.
+
+use serde_json::json;
+use tokenecho::Server;
+use tonic_types::StatusExt;
+
+use crate::support::{bare_echo, grpc, http, start};
+
+/// One failure asked for by its status, as both protocols render it.
+async fn row(server: &Server, status: u16) -> String {
+    let request = http::with(http::say("x"), &json!({"simulation": {"status": status}}));
+    let response = http::chat(server, &request).await;
+    let header = |name: &str| {
+        response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("-").to_owned()
+    };
+    let headers = format!("{} {}", header("www-authenticate"), header("retry-after-ms"));
+    let (http_status, error) = http::failure(response).await;
+    let mut chat = grpc::chat(server).await;
+    let told = chat.create_chat_completion(grpc::request(&request)).await.expect_err("a failure");
+    let details = told.get_error_details();
+    let reason = details.error_info().expect("ErrorInfo").reason.clone();
+    let retries = details
+        .retry_info()
+        .and_then(|info| info.retry_delay)
+        .map_or("-".into(), |delay| format!("{delay:?}"));
+    format!(
+        "{http_status} {} {} {headers} | {:?} {reason} {retries}",
+        error["type"].as_str().unwrap_or("-"),
+        error["code"].as_str().unwrap_or("-"),
+        told.code(),
+    )
+}
+
+#[tokio::test]
+async fn the_error_table() {
+    let server = start(bare_echo()).await;
+    let mut table = Vec::new();
+    for status in [400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 499, 500, 501, 502, 503, 504, 529] {
+        table.push(row(&server, status).await);
+    }
+
+    insta::assert_snapshot!(table.join("\n"), @r#"
+    400 invalid_request_error invalid_value - - | InvalidArgument INVALID_VALUE -
+    401 invalid_request_error invalid_api_key Bearer - | Unauthenticated INVALID_API_KEY -
+    403 invalid_request_error - - - | PermissionDenied INVALID_REQUEST_ERROR -
+    404 invalid_request_error model_not_found - - | NotFound MODEL_NOT_FOUND -
+    405 invalid_request_error method_not_supported - - | Unimplemented METHOD_NOT_SUPPORTED -
+    408 invalid_request_error request_timeout - - | DeadlineExceeded REQUEST_TIMEOUT -
+    409 invalid_request_error - - - | Aborted INVALID_REQUEST_ERROR -
+    413 invalid_request_error request_too_large - - | ResourceExhausted REQUEST_TOO_LARGE -
+    415 invalid_request_error unsupported_media_type - - | Unimplemented UNSUPPORTED_MEDIA_TYPE -
+    422 invalid_request_error - - - | FailedPrecondition INVALID_REQUEST_ERROR -
+    429 requests rate_limit_exceeded - 1000 | ResourceExhausted RATE_LIMIT_EXCEEDED 1s
+    499 invalid_request_error - - - | Cancelled INVALID_REQUEST_ERROR -
+    500 server_error internal_error - - | Internal INTERNAL_ERROR -
+    501 server_error - - - | Unimplemented SERVER_ERROR -
+    502 server_error - - - | Unavailable SERVER_ERROR -
+    503 server_error shutting_down - 1000 | Unavailable SHUTTING_DOWN 1s
+    504 server_error timeout - - | DeadlineExceeded TIMEOUT -
+    529 server_error - - - | Unknown SERVER_ERROR -
+    "#);
+}

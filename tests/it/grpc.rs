@@ -1,0 +1,257 @@
+//! What is gRPC's own: reflection, health, details, deadlines, the form of calls.
+
+use std::time::{Duration, Instant};
+
+use prost::Message;
+use serde_json::json;
+use tokenecho::pb::{ChatMessage, ContentPart, ContentParts, CreateChatCompletionRequest, chat_message};
+use tonic::{Code, Request};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_types::StatusExt;
+
+use crate::support::http::{say, with};
+use crate::support::{bare_echo, grpc, raw, start};
+
+#[tokio::test]
+async fn reflection_v1_and_v1alpha_list_our_services_and_health() {
+    use tonic_reflection::pb::{v1, v1alpha};
+    let server = start(bare_echo()).await;
+    let expected = ["grpc.health.v1.Health", "tokenecho.v1.ChatService", "tokenecho.v1.ModelService"];
+
+    let mut client = v1::server_reflection_client::ServerReflectionClient::new(grpc::channel(&server).await);
+    let ask = v1::ServerReflectionRequest {
+        message_request: Some(v1::server_reflection_request::MessageRequest::ListServices(String::new())),
+        ..Default::default()
+    };
+    let mut answers = client.server_reflection_info(tokio_stream::once(ask)).await.expect("v1").into_inner();
+    let answer = answers.message().await.expect("an answer").expect("one").message_response;
+    let Some(v1::server_reflection_response::MessageResponse::ListServicesResponse(list)) = answer else {
+        panic!("no list: {answer:?}");
+    };
+    let mut names: Vec<_> = list.service.into_iter().map(|service| service.name).collect();
+    names.sort();
+    assert_eq!(names, expected);
+
+    let mut client =
+        v1alpha::server_reflection_client::ServerReflectionClient::new(grpc::channel(&server).await);
+    for symbol in expected {
+        let ask = v1alpha::ServerReflectionRequest {
+            message_request: Some(v1alpha::server_reflection_request::MessageRequest::FileContainingSymbol(
+                symbol.into(),
+            )),
+            ..Default::default()
+        };
+        let mut answers =
+            client.server_reflection_info(tokio_stream::once(ask)).await.expect("v1alpha").into_inner();
+        answers.message().await.expect("a descriptor").expect("one");
+    }
+}
+
+#[tokio::test]
+async fn health_is_serving_for_the_server_and_every_service() {
+    let server = start(bare_echo()).await;
+    let mut health = HealthClient::new(grpc::channel(&server).await);
+    let mut check = async |service: &str| health.check(HealthCheckRequest { service: service.into() }).await;
+
+    for service in ["", "tokenecho.v1.ChatService", "tokenecho.v1.ModelService", "grpc.health.v1.Health"] {
+        let answer = check(service).await.expect("an answer").into_inner();
+        assert_eq!(answer.status(), ServingStatus::Serving, "{service}");
+    }
+    assert_eq!(check("no.such.Service").await.expect_err("unknown").code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_bad_request_names_its_field_in_the_details() {
+    let server = start(bare_echo()).await;
+    let mut chat = grpc::chat(&server).await;
+
+    let status =
+        chat.create_chat_completion(grpc::request(&with(say("x"), &json!({"n": 129})))).await.expect_err("n");
+
+    assert_eq!(status.code(), Code::InvalidArgument);
+    let details = status.get_error_details();
+    let violation = &details.bad_request().expect("BadRequest").field_violations[0];
+    assert_eq!(violation.field, "n");
+    assert_eq!(violation.description, status.message());
+    assert_eq!(details.error_info().expect("ErrorInfo").reason, "INTEGER_ABOVE_MAX_VALUE");
+}
+
+#[tokio::test]
+async fn what_only_grpc_can_say_wrong_is_invalid_too() {
+    let server = start(bare_echo()).await;
+    let mut chat = grpc::chat(&server).await;
+    let empty_part = chat_message::Content::Parts(ContentParts { parts: vec![ContentPart { part: None }] });
+    let message = |role, content| CreateChatCompletionRequest {
+        messages: vec![ChatMessage { role, content, ..Default::default() }],
+        ..Default::default()
+    };
+    let text = || Some(chat_message::Content::Text("x".into()));
+    for (request, param) in [
+        (message(0, text()), "messages[0].role"),
+        (message(99, text()), "messages[0].role"),
+        (message(3, Some(empty_part)), "messages[0].content[0].type"),
+        (CreateChatCompletionRequest { temperature: Some(f64::NAN), ..message(3, text()) }, "temperature"),
+        (
+            CreateChatCompletionRequest { tool_choice_json: Some("{".into()), ..message(3, text()) },
+            "tool_choice_json",
+        ),
+    ] {
+        let status = chat.create_chat_completion(request).await.expect_err(param);
+        assert_eq!(
+            (status.code(), grpc::failure(&status).1["param"].as_str()),
+            (Code::InvalidArgument, Some(param))
+        );
+    }
+}
+
+fn endless() -> CreateChatCompletionRequest {
+    grpc::request(&with(say("one two"), &json!({"max_tokens": 1000, "ignore_eos": true})))
+}
+
+#[tokio::test]
+async fn a_deadline_ends_a_stream() {
+    let server = start(bare_echo().pacing(Duration::from_millis(50), Duration::from_millis(50))).await;
+    let mut call = Request::new(endless());
+    call.metadata_mut().insert("grpc-timeout", "300m".parse().expect("metadata"));
+    let begun = Instant::now();
+
+    let mut items =
+        grpc::chat(&server).await.stream_chat_completion(call).await.expect("a stream").into_inner();
+    let mut count = 0;
+    let status = loop {
+        match items.message().await {
+            Ok(item) => {
+                count += i32::from(item.expect("it does not end without its status").choices.len() == 1)
+            }
+            Err(status) => break status,
+        }
+    };
+
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    assert_eq!(grpc::failure(&status).1["code"], "timeout");
+    assert!(count >= 3, "tokens came before the deadline: {count}");
+}
+
+#[tokio::test]
+async fn a_deadline_ends_a_unary_call() {
+    let server = start(bare_echo().pacing(Duration::from_millis(50), Duration::from_millis(50))).await;
+    // By hand: tonic's client keeps the deadline too, and might be the faster one.
+    let client = reqwest::Client::builder().http2_prior_knowledge().build().expect("a client");
+    let message = endless().encode_to_vec();
+    let length = u32::try_from(message.len()).expect("small").to_be_bytes();
+    let body = [&[0][..], &length, &message].concat();
+    let begun = Instant::now();
+
+    let url = format!("{}/tokenecho.v1.ChatService/CreateChatCompletion", server.grpc_endpoint());
+    let call =
+        client.post(url).header("content-type", "application/grpc").header("grpc-timeout", "200m").body(body);
+    let answer = call.send().await.expect("an answer");
+
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert_eq!(answer.headers()["grpc-status"], (Code::DeadlineExceeded as i32).to_string().as_str());
+}
+
+#[tokio::test]
+async fn a_malformed_timeout_is_an_invalid_argument() {
+    let server = start(bare_echo()).await;
+    let mut chat = grpc::chat(&server).await;
+    for nonsense in ["soon", "1", "-1S", "123456789S"] {
+        let mut call = Request::new(grpc::request(&say("x")));
+        call.metadata_mut().insert("grpc-timeout", nonsense.parse().expect("metadata"));
+        let status = chat.create_chat_completion(call).await.expect_err(nonsense);
+        assert_eq!(
+            (status.code(), grpc::failure(&status).1["param"].as_str()),
+            (Code::InvalidArgument, Some("grpc-timeout"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn metadata_carries_request_ids_and_directives_both_ways() {
+    let server = start(bare_echo()).await;
+    let mut chat = grpc::chat(&server).await;
+    let mut call = Request::new(grpc::request(&say("x")));
+    call.metadata_mut().insert("x-request-id", "mine-2".parse().expect("metadata"));
+    call.metadata_mut().insert("x-mock-ttft", "1ms".parse().expect("metadata"));
+
+    let answer = chat.create_chat_completion(call).await.expect("an answer");
+    let mut failing = Request::new(grpc::request(&say("x")));
+    failing.metadata_mut().insert("x-mock-status", "429".parse().expect("metadata"));
+    let failed = chat.stream_chat_completion(failing).await.expect_err("a failure");
+
+    assert_eq!(answer.metadata().get("x-request-id").expect("an id"), "mine-2");
+    assert_eq!(answer.metadata().get("x-mock-applied").expect("told"), "ttft=1ms");
+    assert_eq!(failed.code(), Code::ResourceExhausted);
+    assert_eq!(
+        failed.get_error_details().retry_info().and_then(|info| info.retry_delay),
+        Some(Duration::from_secs(1))
+    );
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_large_is_resource_exhausted_without_a_retry() {
+    let server = start(bare_echo().configure(|config| config.limits.max_body = 1000)).await;
+    let mut chat = grpc::chat(&server).await;
+
+    let status =
+        chat.create_chat_completion(grpc::request(&say(&"x".repeat(2000)))).await.expect_err("too large");
+
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert_eq!(
+        grpc::failure(&status),
+        (
+            413,
+            json!({
+                "message": "The request body is larger than the 1000 bytes that this server takes",
+                "type": "invalid_request_error", "param": null, "code": "request_too_large"
+            })
+        )
+    );
+    assert!(status.get_error_details().retry_info().is_none());
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_message_are_the_callers_fault() {
+    let server = start(bare_echo()).await;
+    let client = reqwest::Client::builder().http2_prior_knowledge().build().expect("a client");
+    let send = async |body: &'static [u8], encoding: &str| {
+        let url = format!("{}/tokenecho.v1.ChatService/CreateChatCompletion", server.grpc_endpoint());
+        let request = client.post(url).header("content-type", "application/grpc").header("te", "trailers");
+        let response = request.header("grpc-encoding", encoding).body(body).send().await.expect("an answer");
+        response.headers()["grpc-status"].to_str().expect("a number").to_owned()
+    };
+
+    assert_eq!(
+        send(b"\0\0\0\0\x03\xff\xff\xff", "identity").await,
+        (Code::InvalidArgument as i32).to_string()
+    );
+    assert_eq!(send(b"\0\0\0\0\x00", "gzip").await, (Code::Unimplemented as i32).to_string());
+}
+
+#[tokio::test]
+async fn a_call_that_is_no_post_is_unimplemented() {
+    let server = start(bare_echo()).await;
+    let client = reqwest::Client::builder().http2_prior_knowledge().build().expect("a client");
+
+    let url = format!("{}/tokenecho.v1.ModelService/ListModels", server.grpc_endpoint());
+    let response =
+        client.get(url).header("content-type", "application/grpc").send().await.expect("an answer");
+
+    assert_eq!(response.headers()["grpc-status"], (Code::Unimplemented as i32).to_string().as_str());
+}
+
+#[tokio::test]
+async fn grpc_needs_http2_and_one_of_its_content_types() {
+    let server = start(bare_echo()).await;
+    let over_http1 =
+        b"POST /tokenecho.v1.ModelService/ListModels HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+                       content-type: application/grpc\r\ncontent-length: 5\r\n\r\n\0\0\0\0\0";
+
+    let answer = raw::exchange(server.addresses().api, over_http1).await;
+
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+    assert!(answer.contains("unknown_url"), "{answer}");
+}

@@ -1,0 +1,17 @@
+//! The real server over real sockets, a file a feature. Every test starts a server of its own on port 0.
+
+mod arrows;
+mod auth;
+mod bad_input;
+mod chat;
+mod cli;
+mod doors;
+mod drain;
+mod errors;
+mod grpc;
+mod leaving;
+mod metrics;
+mod models;
+mod pacing;
+mod parity;
+mod support;

@@ -1,0 +1,218 @@
+//! One table of requests, four ways in: whichever a caller takes, the answer is the same.
+
+use serde_json::{Value, json};
+use tokenecho::{Server, engine::Validation};
+use tonic::Request;
+
+use crate::support::{self, bare_echo, start};
+
+#[path = "../../examples/custom_engine.rs"]
+#[expect(dead_code, reason = "an example has a main of its own")]
+mod custom_engine;
+
+/// Requests as the HTTP API takes them. What only one protocol can say wrong is tested in its own file.
+fn table() -> Vec<Value> {
+    let user = |content: Value| json!([{"role": "user", "content": content}]);
+    let hello = || user("Hello there, it's you.".into());
+    vec![
+        json!({"messages": hello()}),
+        json!({"messages": hello(), "model": "gpt-4o", "n": 3}),
+        json!({"messages": hello(), "max_tokens": 3}),
+        json!({"messages": hello(), "max_completion_tokens": 6, "n": 2}),
+        json!({"messages": hello(), "stop": ["there"]}),
+        json!({"messages": hello(), "stop": "lo the"}),
+        json!({"messages": hello(), "stop": ["Hello"]}),
+        json!({"messages": hello(), "stop": []}),
+        json!({"messages": hello(), "max_tokens": 40, "ignore_eos": true}),
+        json!({"messages": hello(), "min_tokens": 9}),
+        json!({"messages": hello(), "min_tokens": 9, "max_tokens": 12, "n": 2, "stop": ["it's"]}),
+        json!({"messages": user("日本語、한국어 👩‍👩‍👧 \u{0} \u{202e} \"quoted\"\n\t end ".into())}),
+        json!({"messages": user("".into())}),
+        json!({"messages": user(json!([{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "x"}},
+            {"type": "text", "text": "b"}, {"type": "file", "file": {"file_id": "f"}}]))}),
+        json!({"messages": [{"role": "system", "content": "be brief"}]}),
+        json!({"messages": [{"role": "developer", "content": "no"}, {"role": "user", "content": "one"},
+            {"role": "assistant", "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+            {"role": "tool", "content": "result", "tool_call_id": "c"}, {"role": "assistant", "content": "done"}]}),
+        json!({"messages": hello(), "temperature": 1.5, "top_p": 0.1, "seed": -7, "logit_bias": {"50256": -100},
+            "metadata": {"a": "b"}, "service_tier": "flex", "user": "u", "store": false,
+            "presence_penalty": -2, "frequency_penalty": 2, "reasoning_effort": "low", "verbosity": "high",
+            "tools": [{"type": "function", "function": {"name": "f", "description": "d"}}]}),
+        json!({"messages": hello(), "simulation": {"ttft": "1ms", "itl": "1ms"}}),
+        // From here on, failures.
+        json!({"messages": []}),
+        json!({"messages": [{"content": "nobody speaks"}]}),
+        json!({"messages": [{"role": "user"}]}),
+        json!({"messages": [{"role": "assistant"}]}),
+        json!({"messages": [{"role": "user", "content": []}]}),
+        json!({"messages": [{"role": "tool", "content": "no call"}]}),
+        json!({"messages": [{"role": "function", "content": "no name"}]}),
+        json!({"messages": [{"role": "system", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}),
+        json!({"messages": user(json!([{"type": "image_url", "image_url": {"url": "x", "detail": "vast"}}]))}),
+        json!({"messages": user(json!([{"type": "input_audio", "input_audio": {"data": "", "format": "midi"}}]))}),
+        json!({"messages": hello(), "n": 0}),
+        json!({"messages": hello(), "n": 129}),
+        json!({"messages": hello(), "n": 1_000_000_000}),
+        json!({"messages": hello(), "max_tokens": 0}),
+        json!({"messages": hello(), "max_tokens": -1}),
+        json!({"messages": hello(), "max_tokens": 1_048_577}),
+        json!({"messages": hello(), "max_tokens": 1, "max_completion_tokens": 1}),
+        json!({"messages": hello(), "min_tokens": 5, "max_tokens": 4}),
+        json!({"messages": hello(), "stop": ["a", "b", "c", "d", "e"]}),
+        json!({"messages": hello(), "stop": ["a", ""]}),
+        json!({"messages": hello(), "temperature": 2.1}),
+        json!({"messages": hello(), "temperature": -0.1}),
+        json!({"messages": hello(), "top_p": 1.01}),
+        json!({"messages": hello(), "presence_penalty": 3}),
+        json!({"messages": hello(), "top_logprobs": 2}),
+        json!({"messages": hello(), "logprobs": true, "top_logprobs": 21}),
+        json!({"messages": hello(), "logit_bias": {"word": 1}}),
+        json!({"messages": hello(), "logit_bias": {"1": 101}}),
+        json!({"messages": hello(), "service_tier": "gold"}),
+        json!({"messages": hello(), "reasoning_effort": "much"}),
+        json!({"messages": hello(), "tools": [{"type": "function", "function": {"name": "no spaces"}}]}),
+        json!({"messages": hello(), "model": "x".repeat(257)}),
+        json!({"messages": hello(), "model": "a\nb"}),
+        json!({"messages": hello(), "model": ""}),
+        json!({"messages": hello(), "metadata": (0..17).map(|i| (i.to_string(), json!("v"))).collect::<serde_json::Map<_, _>>()}),
+        json!({"messages": vec![json!({"role": "user", "content": "x"}); 2049]}),
+        json!({"messages": hello(), "n": 128, "max_tokens": 1_000_000, "ignore_eos": true}),
+        json!({"messages": user("word ".repeat(1000).into()), "n": 128}),
+        json!({"messages": hello(), "simulation": {"status": 429}}),
+        json!({"messages": hello(), "simulation": {"status": 503}}),
+        json!({"messages": hello(), "simulation": {"status": 418}}),
+        json!({"messages": hello(), "simulation": {"status": 200}}),
+        json!({"messages": hello(), "simulation": {"itl": "soon"}}),
+    ]
+}
+
+#[tokio::test]
+async fn four_ways_in_give_one_answer() {
+    let server = start(support::bare_echo()).await;
+
+    for request in table() {
+        check(&server, &request).await;
+    }
+}
+
+#[tokio::test]
+async fn an_engine_of_ones_own_stands_behind_both_protocols() {
+    let server = start(bare_echo().engine(custom_engine::Backwards)).await;
+
+    for request in table() {
+        check(&server, &request).await;
+    }
+    let said = support::http::echoed(&server, &support::http::say("one two three")).await;
+    assert_eq!(said, "three two one");
+}
+
+#[tokio::test]
+async fn models_that_are_not_served_are_unknown_on_both_protocols() {
+    let server = start(bare_echo().model("only")).await;
+
+    check(&server, &json!({"messages": [{"role": "user", "content": "x"}], "model": "other"})).await;
+    check(&server, &json!({"messages": [{"role": "user", "content": "x"}]})).await;
+}
+
+#[tokio::test]
+async fn each_validation_mode_is_the_same_on_both_protocols() {
+    for validation in [Validation::Lenient, Validation::Strict] {
+        let server = start(bare_echo().configure(|config| config.service.validation = validation)).await;
+        for request in table() {
+            check(&server, &request).await;
+        }
+    }
+}
+
+/// The four answers to one request.
+async fn check(server: &Server, request: &Value) {
+    let mut grpc = support::grpc::chat(server).await;
+    let message = support::grpc::request(request);
+    let usage = json!({"stream": true, "stream_options": {"include_usage": true}});
+    let with_usage = support::http::with(request.clone(), &usage);
+    let mut message_with_usage = message.clone();
+    message_with_usage.stream_options = Some(tokenecho::pb::StreamOptions { include_usage: Some(true) });
+
+    let unary = http_unary(server, request).await;
+    let streamed = http_stream(server, &with_usage).await;
+    let grpc_unary = match grpc.create_chat_completion(Request::new(message)).await {
+        Ok(answer) => Ok(plain(support::grpc::object("CreateChatCompletionResponse", answer.get_ref()))),
+        Err(status) => Err(support::grpc::failure(&status)),
+    };
+    let grpc_stream = match grpc.stream_chat_completion(Request::new(message_with_usage)).await {
+        Ok(items) => Ok(grpc_items(items.into_inner()).await),
+        Err(status) => Err(support::grpc::failure(&status)),
+    };
+
+    assert_eq!(unary, grpc_unary, "unary, HTTP and gRPC: {request}");
+    assert_eq!(streamed, grpc_stream, "streams, HTTP and gRPC: {request}");
+    match (&unary, &streamed) {
+        (Ok(answer), Ok(chunks)) => assert_eq!(*answer, fold(chunks), "unary and stream: {request}"),
+        (Err(unary), Err(stream)) => assert_eq!(unary, stream, "unary and stream: {request}"),
+        _ => panic!("unary {unary:?} and stream {streamed:?}: {request}"),
+    }
+}
+
+type Outcome<T> = Result<T, (u16, Value)>;
+
+async fn http_unary(server: &Server, request: &Value) -> Outcome<Value> {
+    let response = support::http::chat(server, request).await;
+    if response.status() != 200 {
+        return Err(support::http::failure(response).await);
+    }
+    Ok(plain(response.json().await.expect("JSON")))
+}
+
+async fn http_stream(server: &Server, request: &Value) -> Outcome<Vec<Value>> {
+    let response = support::http::chat(server, request).await;
+    if response.status() != 200 {
+        return Err(support::http::failure(response).await);
+    }
+    let (chunks, is_done) = support::http::events(response).await;
+    assert!(is_done, "{request}");
+    Ok(chunks.into_iter().map(plain).collect())
+}
+
+async fn grpc_items(mut items: tonic::Streaming<tokenecho::pb::StreamChatCompletionResponse>) -> Vec<Value> {
+    let mut objects = Vec::new();
+    while let Some(item) = items.message().await.expect("no failure once the stream has begun") {
+        objects.push(plain(support::grpc::object("StreamChatCompletionResponse", &item)));
+    }
+    objects
+}
+
+/// An object without what is null, and without what differs from answer to answer: ids, times, the type's name.
+fn plain(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => fields
+            .into_iter()
+            .filter(|(name, value)| !value.is_null() && !["id", "created", "object"].contains(&name.as_str()))
+            .map(|(name, value)| (name, plain(value)))
+            .collect(),
+        Value::Array(items) => items.into_iter().map(plain).collect(),
+        other => other,
+    }
+}
+
+/// The answer that chunks add up to.
+fn fold(chunks: &[Value]) -> Value {
+    let mut choices: Vec<Value> = Vec::new();
+    for choice in chunks.iter().flat_map(|chunk| chunk["choices"].as_array().expect("choices")) {
+        let index = usize::try_from(choice["index"].as_u64().expect("an index")).expect("small");
+        if index == choices.len() {
+            assert_eq!(choice["delta"]["role"], "assistant");
+            choices.push(json!({"index": index, "message": {"role": "assistant", "content": ""}}));
+        }
+        let content = choices[index]["message"]["content"].as_str().expect("text").to_owned();
+        let delta = choice["delta"]["content"].as_str().unwrap_or_default();
+        choices[index]["message"]["content"] = (content + delta).into();
+        if let Some(reason) = choice.get("finish_reason") {
+            choices[index]["finish_reason"] = reason.clone();
+        }
+    }
+    let last = chunks.last().expect("at least usage");
+    json!({
+        "choices": choices, "usage": last["usage"], "model": last["model"], "service_tier": last["service_tier"],
+        "system_fingerprint": last["system_fingerprint"],
+    })
+}

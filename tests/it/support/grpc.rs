@@ -1,0 +1,126 @@
+//! Calls over gRPC, and its messages as JSON.
+
+use prost::Message;
+use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use serde_json::{Map, Value, json};
+use tokenecho::Server;
+use tokenecho::pb::chat_service_client::ChatServiceClient;
+use tokenecho::pb::{CreateChatCompletionRequest, FILE_DESCRIPTOR_SET};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+use tonic_types::StatusExt;
+
+/// A connection to the server's second door.
+pub async fn channel(server: &Server) -> Channel {
+    let endpoint = Endpoint::from_shared(server.grpc_endpoint()).expect("an endpoint");
+    endpoint.connect().await.expect("a connection")
+}
+
+/// The chat service of the server.
+pub async fn chat(server: &Server) -> ChatServiceClient<Channel> {
+    ChatServiceClient::new(channel(server).await)
+}
+
+/// A request with the key `123`.
+pub fn keyed<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("authorization", "Bearer 123".parse().expect("metadata"));
+    request
+}
+
+/// The gRPC request that says what this HTTP request says.
+pub fn request(body: &Value) -> CreateChatCompletionRequest {
+    let message =
+        pool().get_message_by_name("tokenecho.v1.CreateChatCompletionRequest").expect("in our proto");
+    let message = DynamicMessage::deserialize(message, to_proto(body)).expect("a request our proto can say");
+    CreateChatCompletionRequest::decode(message.encode_to_vec().as_slice()).expect("the same message")
+}
+
+/// The OpenAI object that this message mirrors, without what is absent.
+pub fn object<M: Message>(name: &str, message: &M) -> Value {
+    let descriptor = pool().get_message_by_name(&format!("tokenecho.v1.{name}")).expect("in our proto");
+    let message =
+        DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice()).expect("the same message");
+    let options = SerializeOptions::new()
+        .use_proto_field_name(true)
+        .stringify_64_bit_integers(false)
+        .skip_default_fields(false);
+    let value = message.serialize_with_options(serde_json::value::Serializer, &options).expect("JSON");
+    from_proto(value)
+}
+
+/// A failure as HTTP tells it: status, and the error object.
+pub fn failure(status: &Status) -> (u16, Value) {
+    let details = status.get_error_details();
+    let info = details.error_info().expect("every failure carries ErrorInfo");
+    assert_eq!(info.domain, "tokenecho");
+    let told = |key: &str| Some(info.metadata[key].clone()).filter(|value| !value.is_empty());
+    let error = json!({
+        "message": status.message(), "type": told("type"), "param": told("param"), "code": told("code")
+    });
+    (info.metadata["http_status"].parse().expect("a status"), error)
+}
+
+fn pool() -> DescriptorPool {
+    DescriptorPool::decode(FILE_DESCRIPTOR_SET).expect("made by the build")
+}
+
+/// From the API's spelling to the proto's: roles, contents, and the tools' kind, which is told by its field.
+fn to_proto(body: &Value) -> Value {
+    let mut body = body.clone();
+    if let Some(messages) = body["messages"].as_array_mut() {
+        for message in messages {
+            let message = message.as_object_mut().expect("a message");
+            if let Some(role) = message.get("role").and_then(Value::as_str) {
+                let role = format!("ROLE_{}", role.to_uppercase());
+                message.insert("role".into(), role.into());
+            }
+            match message.remove("content") {
+                Some(Value::String(text)) => drop(message.insert("text".into(), text.into())),
+                Some(Value::Array(parts)) => {
+                    let parts: Vec<_> = parts.into_iter().map(without_type).collect();
+                    message.insert("parts".into(), json!({"parts": parts}));
+                }
+                _ => {}
+            }
+            if let Some(Value::Array(calls)) = message.get_mut("tool_calls") {
+                calls.iter_mut().for_each(|call| *call = without_type(call.take()));
+            }
+        }
+    }
+    if let Some(Value::Array(tools)) = body.get_mut("tools") {
+        tools.iter_mut().for_each(|tool| *tool = without_type(tool.take()));
+    }
+    if let Some(Value::String(stop)) = body.get("stop").cloned() {
+        body["stop"] = json!([stop]);
+    }
+    body
+}
+
+fn without_type(mut value: Value) -> Value {
+    value.as_object_mut().expect("an object").remove("type");
+    value
+}
+
+/// From the proto's spelling to the API's; what is absent, null or unspecified is left out.
+fn from_proto(value: Value) -> Value {
+    let fields = |fields: Map<String, Value>| {
+        fields
+            .into_iter()
+            .map(|(name, value)| (name, from_proto(value)))
+            .filter(|(_, value)| !value.is_null())
+            .collect()
+    };
+    match value {
+        Value::Object(object) => Value::Object(fields(object)),
+        Value::Array(items) => items.into_iter().map(from_proto).collect(),
+        Value::String(word) => {
+            match word.strip_prefix("ROLE_").or_else(|| word.strip_prefix("FINISH_REASON_")) {
+                Some("UNSPECIFIED") => Value::Null,
+                Some(word) => word.to_lowercase().into(),
+                None => word.into(),
+            }
+        }
+        other => other,
+    }
+}
