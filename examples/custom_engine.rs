@@ -5,6 +5,7 @@
 //! ```
 
 use tokenecho::engine::{Engine, GenerationRequest, Reply};
+use tokenecho::server::Signals;
 
 /// Says the last message backwards, word by word.
 pub struct Backwards;
@@ -20,6 +21,6 @@ impl Engine for Backwards {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = tokenecho::Server::builder().engine(Backwards).start().await?;
     println!("HTTP at {}, gRPC at {}; Ctrl-C ends it", server.base_url(), server.grpc_endpoint());
-    server.run().await;
+    server.run(Signals::listen()).await;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use tokenecho::config::{self, Action, Config, LoadError, Loaded};
-use tokenecho::server::{self, healthcheck};
+use tokenecho::server::{self, Signals, healthcheck};
 use tokenecho::{Server, greeting, telemetry};
 use tracing::warn;
 
@@ -29,11 +29,12 @@ async fn serve(config: Config, notes: Vec<String>) -> ExitCode {
     for note in notes {
         warn!("{note}");
     }
+    let signals = Signals::listen();
     let engine = server::echo(&config);
     match Server::start(config, engine).await {
         Ok(server) => {
             greeting::greet(&server);
-            server.run().await;
+            server.run(signals).await;
             ExitCode::SUCCESS
         }
         Err(error) => told(Err(error.to_string())),

@@ -31,22 +31,35 @@ pub async fn drain(lifecycle: &Lifecycle, options: &DoorOptions, connections: &C
     info!("drained");
 }
 
-/// Waits for SIGTERM or SIGINT.
-pub async fn first_signal() {
-    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()));
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+/// SIGTERM and SIGINT, listened for from the moment this is made: one that comes during the start counts too.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
 }
 
-/// Ends the process at the next signal, however far the drain is.
-pub fn exit_at_next_signal() {
-    tokio::spawn(async {
-        first_signal().await;
-        warn!("a second signal: gone");
-        std::process::exit(130);
-    });
+impl Signals {
+    /// Listens, in place of the signals' default, which ends the process. Needs a tokio runtime.
+    pub fn listen() -> Self {
+        Self { terminate: listen(SignalKind::terminate()), interrupt: listen(SignalKind::interrupt()) }
+    }
+
+    /// Waits for the next of them.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Ends the process at the next of them, however far the drain is.
+    pub(super) fn exit_at_next(mut self) {
+        tokio::spawn(async move {
+            self.next().await;
+            warn!("a second signal: gone");
+            std::process::exit(130);
+        });
+    }
 }
 
 fn listen(kind: SignalKind) -> Signal {

@@ -28,6 +28,7 @@ use crate::service::Service;
 use crate::service::lifecycle::{Lifecycle, Phase};
 use connection::Connections;
 use door::ApiDoor;
+pub use drain::Signals;
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -135,10 +136,10 @@ impl Server {
         Ok(Self { service, connections, addresses, config })
     }
 
-    /// Serves until SIGTERM or SIGINT, then drains; a second signal ends the process at once.
-    pub async fn run(self) {
-        drain::first_signal().await;
-        drain::exit_at_next_signal();
+    /// Serves until the first of `signals`, then drains; a second one ends the process at once.
+    pub async fn run(self, mut signals: Signals) {
+        signals.next().await;
+        signals.exit_at_next();
         self.drain().await;
     }
 

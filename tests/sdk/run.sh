@@ -18,7 +18,7 @@ fi
 
 cd "$here/node"
 if ! cmp --silent package-lock.json node_modules/package-lock.json; then
-    npm ci --silent
+    npm ci --loglevel=error >/dev/null
     cp package-lock.json node_modules/
 fi
 # The lock brings a Node for Linux; elsewhere the machine's own has to do.
