@@ -14,4 +14,5 @@ mod metrics;
 mod models;
 mod pacing;
 mod parity;
+mod properties;
 mod support;
