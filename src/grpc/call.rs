@@ -14,6 +14,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use http_body_util::BodyExt;
 use hyper::body::Frame;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tonic::{Code, Status};
@@ -35,6 +36,7 @@ pub async fn serve(State(service): State<Service>, request: Request, next: Next)
     } else {
         request
     };
+    let request = request.map(|body| Body::new(body.map_err(told_as_status)));
     let Some(deadline) = deadline else { return retell(next.run(request).await, &path, limit) };
     match timeout_at(deadline, next.run(request)).await {
         Ok(response) => retell(response, &path, limit).map(|body| {
@@ -97,6 +99,14 @@ fn retell(response: Response, path: &str, limit: u64) -> Response {
         }
         Some(Code::OutOfRange) if !has_details => Status::from(ApiError::TooLarge { limit }).into_http(),
         _ => response,
+    }
+}
+
+/// Why a message did not come whole, as tonic passes it on.
+fn told_as_status(error: axum::Error) -> axum::BoxError {
+    match error.into_inner().downcast::<ApiError>() {
+        Ok(refusal) => Status::from(*refusal).into(),
+        Err(error) => error,
     }
 }
 

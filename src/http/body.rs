@@ -1,9 +1,9 @@
-//! A JSON body, whole and within its limits, whose every rejection is an [`ApiError`].
+//! A JSON body, whole, whose every rejection is an [`ApiError`].
 
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 
 use crate::error::{ApiError, InvalidRequest};
 use crate::service::Service;
@@ -27,25 +27,26 @@ impl FromRequest<Service> for JsonBody {
 
     async fn from_request(request: Request, service: &Service) -> Result<Self, ApiError> {
         check_media(request.headers())?;
-        let limits = service.limits();
-        let too_large = ApiError::TooLarge { limit: limits.max_body };
+        let limit = service.limits().max_body;
         // A declared length is refused before anything is read: a client that waits for `100 Continue` sends
         // nothing then.
         let declared = request.headers().get(header::CONTENT_LENGTH);
         let declared = declared.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-        if declared.is_some_and(|length| length > limits.max_body) {
-            return Err(too_large);
+        if declared.is_some_and(|length| length > limit) {
+            return Err(ApiError::TooLarge { limit });
         }
-        let most = usize::try_from(limits.max_body).unwrap_or(usize::MAX);
-        let body = Limited::new(request.into_body(), most).collect();
-        match tokio::time::timeout(limits.body_timeout, body).await {
-            Ok(Ok(body)) => Ok(Self(body.to_bytes())),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large),
-            Ok(Err(error)) => {
-                Err(super::json::malformed(format_args!("it did not arrive whole, {error}")).into())
-            }
-            Err(_) => Err(ApiError::BodyTimeout { limit: limits.body_timeout }),
+        match request.into_body().collect().await {
+            Ok(body) => Ok(Self(body.to_bytes())),
+            Err(error) => Err(refusal(error)),
         }
+    }
+}
+
+/// Why a body did not come whole: one of its bounds, which tell themselves, or the client.
+fn refusal(error: axum::Error) -> ApiError {
+    match error.into_inner().downcast::<ApiError>() {
+        Ok(refusal) => *refusal,
+        Err(error) => super::json::malformed(format_args!("it did not arrive whole, {error}")).into(),
     }
 }
 

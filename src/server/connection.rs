@@ -3,33 +3,36 @@
 use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Request, Response};
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use prometheus::IntGauge;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service as TowerService;
 use tracing::{debug, warn};
 
-use super::upload::lingering;
+use super::reader::{ReadBody, Reader, StreamExecutor};
+use super::socket::{self, Requests, Socket};
+use super::upload;
 use crate::service::Service;
-use crate::service::lifecycle::{Lifecycle, Phase};
+use crate::service::lifecycle::Phase;
+use crate::service::limits::LimitOptions;
 
 /// All open connections of a server.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Connections {
+    service: Service,
+    http: Builder<StreamExecutor>,
     tasks: TaskTracker,
     /// Ends whatever is left, at once.
     end: CancellationToken,
-    lifecycle: Lifecycle,
-    open: IntGauge,
-    http: Builder<TokioExecutor>,
 }
 
 /// What a door answers with.
@@ -53,27 +56,14 @@ impl<S> Routes for S where
 
 impl Connections {
     /// No connections yet, to the doors of `service`.
-    pub fn new(service: &Service) -> Self {
-        Self {
-            tasks: TaskTracker::new(),
-            end: CancellationToken::new(),
-            lifecycle: service.lifecycle().clone(),
-            open: service.metrics().connections_open.clone(),
-            http: protocols(),
-        }
+    pub fn new(service: Service) -> Self {
+        let http = protocols(service.limits());
+        Self { service, http, tasks: TaskTracker::new(), end: CancellationToken::new() }
     }
 
-    /// Accepts connections to a door until the server closes.
-    pub fn accept(&self, listener: TcpListener, routes: impl Routes) {
-        let serving = Serving {
-            tasks: self.tasks.clone(),
-            end: self.end.clone(),
-            lifecycle: self.lifecycle.clone(),
-            open: self.open.clone(),
-            http: self.http.clone(),
-            routes,
-        };
-        self.tasks.spawn(serving.accept(listener));
+    /// Accepts connections to a door until the server closes; beyond `places` they wait.
+    pub fn accept(&self, listener: TcpListener, routes: impl Routes, places: Arc<Semaphore>) {
+        self.tasks.spawn(self.clone().accept_all(listener, routes, places));
     }
 
     /// Waits until every connection has ended; no more are accepted by then.
@@ -86,79 +76,138 @@ impl Connections {
     pub fn end(&self) {
         self.end.cancel();
     }
-}
 
-impl Drop for Connections {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-/// How both protocols are spoken. The limits on peers belong here.
-fn protocols() -> Builder<TokioExecutor> {
-    let mut http = Builder::new(TokioExecutor::new());
-    http.http1().timer(TokioTimer::new());
-    http.http2().timer(TokioTimer::new()).max_concurrent_streams(2048).max_send_buf_size(64 * 1024);
-    http
-}
-
-/// What a door's connections are served with.
-#[derive(Clone)]
-struct Serving<R> {
-    tasks: TaskTracker,
-    end: CancellationToken,
-    lifecycle: Lifecycle,
-    open: IntGauge,
-    http: Builder<TokioExecutor>,
-    routes: R,
-}
-
-impl<R: Routes> Serving<R> {
-    async fn accept(self, listener: TcpListener) {
-        let mut closing = pin!(self.lifecycle.reached(Phase::Closing));
+    async fn accept_all(self, listener: TcpListener, routes: impl Routes, places: Arc<Semaphore>) {
+        let mut closing = pin!(self.service.lifecycle().reached(Phase::Closing));
         loop {
+            let accept = async {
+                let place = Arc::clone(&places).acquire_owned().await.expect("nobody closes the semaphore");
+                listener.accept().await.map(|(socket, _)| (socket, place))
+            };
             let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
+                accepted = accept => accepted,
                 () = &mut closing => return,
                 () = self.end.cancelled() => return,
             };
             match accepted {
-                Ok((socket, _)) => {
-                    self.tasks.spawn(self.clone().serve(socket));
+                Ok((socket, place)) => {
+                    self.tasks.spawn(self.clone().serve(socket, routes.clone(), place));
                 }
                 Err(error) => recover(error).await,
             }
         }
     }
 
-    async fn serve(self, socket: TcpStream) {
-        // Without it a token waits 40 ms for the acknowledgement of the one before.
-        if let Err(error) = socket.set_nodelay(true) {
+    /// One connection, until its peer, its age or the server ends it.
+    async fn serve(self, socket: TcpStream, routes: impl Routes, _place: OwnedSemaphorePermit) {
+        let limits = self.service.limits();
+        if let Err(error) = socket::configure(&socket, limits) {
             debug!("a connection was gone before it was served: {error}");
             return;
         }
-        self.open.inc();
-        let routes = self.routes;
-        let answer = hyper::service::service_fn(move |request: Request<Incoming>| {
-            // axum's routers and our layers are always ready.
-            routes.clone().call(lingering(request))
-        });
+        let _open = OpenConnection::count(&self.service);
+        let reader = Reader::new();
+        let requests = Arc::new(Requests::default());
+        let socket = Socket::new(socket, Arc::clone(&requests), limits.head_timeout);
+        let peer = Peer { service: self.service.clone(), routes, requests, reader: Arc::clone(&reader) };
+        let answer = hyper::service::service_fn(move |request| peer.clone().answer(request));
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(socket), answer));
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = self.end.cancelled() => Ok(()),
-            () = self.lifecycle.reached(Phase::Closing) => {
-                connection.as_mut().graceful_shutdown();
-                tokio::select! {
-                    ended = connection => ended,
-                    () = self.end.cancelled() => Ok(()),
+        let mut is_leaving = false;
+        let mut last_call = pin!(self.last_call());
+        let ended = loop {
+            tokio::select! {
+                ended = connection.as_mut() => break ended,
+                () = self.end.cancelled() => break Ok(()),
+                // On HTTP/2 each stream has a reader of its own, and this one waits for ever.
+                () = reader.stalled(limits.reader_timeout) => break Err("its reader took nothing".into()),
+                () = &mut last_call, if !is_leaving => {
+                    is_leaving = true;
+                    connection.as_mut().graceful_shutdown();
                 }
             }
         };
-        self.open.dec();
         if let Err(error) = ended {
             debug!("a connection ended: {error}");
         }
+    }
+
+    /// Waits until the connection is to take no more requests: the server closes, or it is old enough.
+    async fn last_call(&self) {
+        let age = self.service.limits().max_connection_age;
+        let aged = async {
+            if age.is_zero() {
+                std::future::pending::<()>().await;
+            }
+            // So that clients who came together do not come back together.
+            tokio::time::sleep(age.mul_f64(rand::random_range(0.9..=1.1))).await;
+        };
+        tokio::select! {
+            () = self.service.lifecycle().reached(Phase::Closing) => {}
+            () = aged => {}
+        }
+    }
+}
+
+/// Who is at the other end of a connection, and what answers there.
+#[derive(Clone)]
+struct Peer<R> {
+    service: Service,
+    routes: R,
+    requests: Arc<Requests>,
+    reader: Arc<Reader>,
+}
+
+impl<R: Routes> Peer<R> {
+    async fn answer(mut self, request: Request<Incoming>) -> Result<Response<ReadBody>, Infallible> {
+        let reader = Reader::current(&self.reader);
+        let open = self.requests.begin();
+        if self.requests.open() == self.service.limits().max_streams_per_connection {
+            self.service.metrics().connections_at_stream_limit.inc();
+        }
+        // axum's routers and our layers are always ready.
+        let response = self.routes.call(upload::bounded(request, &self.service)).await?;
+        Ok(response.map(|body| ReadBody::new(body, reader, open)))
+    }
+}
+
+/// How both protocols are spoken, and what bounds their peers.
+///
+/// hyper panics over a timeout without a timer. Its limits on resets that a peer causes, in number and at once,
+/// are left at their defaults: they end a rapid reset with GOAWAY.
+fn protocols(limits: &LimitOptions) -> Builder<StreamExecutor> {
+    const HEAD: usize = 64 * 1024;
+    const HEAD_HTTP2: u32 = 16 * 1024;
+    // hyper's 400 KiB a stream would be 4 GB for ten thousand readers that take nothing.
+    const SEND_BUFFER: usize = 64 * 1024;
+
+    let mut http = Builder::new(StreamExecutor { timeout: limits.reader_timeout });
+    // It runs while a connection is idle as well; the shorter time of a head is the socket's to keep.
+    http.http1().timer(TokioTimer::new()).header_read_timeout(limits.idle_timeout).max_buf_size(HEAD);
+    let pings = (!limits.ping_interval.is_zero()).then_some(limits.ping_interval);
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(u32::try_from(limits.max_streams_per_connection).unwrap_or(u32::MAX))
+        .max_header_list_size(HEAD_HTTP2)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(pings)
+        .keep_alive_timeout(limits.ping_timeout);
+    http
+}
+
+/// Counts a connection as open until it is dropped.
+struct OpenConnection(prometheus::IntGauge);
+
+impl OpenConnection {
+    fn count(service: &Service) -> Self {
+        let open = service.metrics().connections_open.clone();
+        open.inc();
+        Self(open)
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

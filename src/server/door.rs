@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::body::Body;
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, Request, Response, Version, header};
 use axum::response::IntoResponse;
 use axum::routing::future::RouteFuture;
@@ -97,7 +98,7 @@ fn endpoint(protocol: Protocol, path: &str, metrics: bool) -> Endpoint {
 
 impl Door<Body, Body> for ApiDoor {
     fn is_open(&self, request: &Request<Body>) -> bool {
-        let protocol = protocol(request);
+        let protocol = protocol_of(request);
         let path = request.uri().path();
         let is_reflection =
             || protocol == Protocol::Grpc && grpc::REFLECTION.iter().any(|name| grpc::is_of(path, name));
@@ -114,7 +115,7 @@ impl Door<Body, Body> for ApiDoor {
     fn refuse(&self, request: &Request<Body>, error: &ApiError) -> Response<Body> {
         let reason = if matches!(error, ApiError::MissingKey) { "missing" } else { "wrong" };
         self.service.metrics().auth_failure(reason);
-        match protocol(request) {
+        match protocol_of(request) {
             Protocol::Http => error.clone().into_response(),
             Protocol::Grpc => Status::from(error.clone()).into_http(),
         }
@@ -122,14 +123,19 @@ impl Door<Body, Body> for ApiDoor {
 }
 
 /// gRPC is HTTP/2 with one of its two content types; everything else is HTTP.
-pub fn protocol<B>(request: &Request<B>) -> Protocol {
-    let content_type = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+pub fn protocol(request: &Parts) -> Protocol {
+    let content_type = request.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
     match content_type {
-        Some(b"application/grpc" | b"application/grpc+proto") if request.version() == Version::HTTP_2 => {
+        Some(b"application/grpc" | b"application/grpc+proto") if request.version == Version::HTTP_2 => {
             Protocol::Grpc
         }
         _ => Protocol::Http,
     }
+}
+
+/// The protocol of a request, which its record has noted already.
+fn protocol_of<B>(request: &Request<B>) -> Protocol {
+    request.extensions().get::<Record>().map_or(Protocol::Http, Record::protocol)
 }
 
 /// Both facades, told apart request by request: their routers cannot be merged, each has its own "not found".
@@ -149,7 +155,7 @@ impl tower::Service<Request<Body>> for Dispatch {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        match protocol(&request) {
+        match protocol_of(&request) {
             Protocol::Http => self.http.call(request),
             Protocol::Grpc => self.grpc.call(request),
         }

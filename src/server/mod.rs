@@ -8,7 +8,9 @@ mod door;
 mod drain;
 pub mod healthcheck;
 mod options;
+mod reader;
 mod recorded;
+mod socket;
 mod upload;
 
 use std::io;
@@ -17,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::Semaphore;
 use tracing::warn;
 
 pub use options::{DoorOptions, Port, Reflection};
@@ -74,6 +77,12 @@ pub struct Addresses {
     pub admin: Option<SocketAddr>,
 }
 
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.connections.end();
+    }
+}
+
 impl Server {
     /// A server for tests and programs: the echo on free ports of loopback, without delays, keys or an
     /// operators' door, until told otherwise.
@@ -123,14 +132,20 @@ impl Server {
             Pacing::from(&config.pacing),
             lifecycle.clone(),
         );
-        let connections = Connections::new(&service);
+        let connections = Connections::new(service.clone());
         let door = ApiDoor::new(service.clone(), doors);
         let api_routes = door.routes(keys);
+        let places = Arc::new(Semaphore::new(service.limits().max_connections()));
         for listener in [Some(api), grpc].into_iter().flatten() {
-            connections.accept(listener, api_routes.clone());
+            connections.accept(listener, api_routes.clone(), Arc::clone(&places));
         }
         if let Some(admin) = admin {
-            connections.accept(admin, door::admin(service.clone()));
+            // Places of its own: operators have to get in when nobody else does.
+            connections.accept(
+                admin,
+                door::admin(service.clone()),
+                Arc::new(Semaphore::new(ADMIN_CONNECTIONS)),
+            );
         }
         lifecycle.enter(Phase::Ready);
         Ok(Self { service, connections, addresses, config })
@@ -233,6 +248,9 @@ pub fn echo(config: &Config) -> Arc<dyn Engine> {
 
 /// Of 1000 clients that connect at once, tokio's own backlog of 128 lets a tenth wait for a second.
 const BACKLOG: u32 = 4096;
+
+/// Connections at once to the operators' door.
+const ADMIN_CONNECTIONS: usize = 64;
 
 async fn bind(host: &str, port: u16) -> Result<TcpListener, StartError> {
     let listen = async || {

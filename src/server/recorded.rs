@@ -55,11 +55,13 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let protocol = protocol(&request);
-        let endpoint = (self.endpoint_of)(protocol, request.uri().path());
-        let record = Record::open(protocol, endpoint, request.headers());
-        request.extensions_mut().insert(record.clone());
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let (mut parts, body) = request.into_parts();
+        let protocol = protocol(&parts);
+        let endpoint = (self.endpoint_of)(protocol, parts.uri.path());
+        let record = Record::open(protocol, endpoint, &parts.headers);
+        parts.extensions.insert(record.clone());
+        let request = Request::from_parts(parts, body);
         let mut closing = Closing { record, service: self.service.clone(), status: None, has_ended: false };
         let answering = self.inner.call(request);
         Box::pin(async move {

@@ -1,8 +1,8 @@
-//! A request body that is never left half read: what a handler does not want is read and dropped for a while,
-//! or the answer that refused it would be lost with the connection.
+//! A request's body on its way in: within its size, its time, and the budget of all bodies; and never left half
+//! read, or the answer that refused it would be lost with the connection.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -10,40 +10,104 @@ use axum::http::{Request, Version, header};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::door::protocol;
+use crate::error::ApiError;
+use crate::grpc;
+use crate::service::Service;
+use crate::service::record::Protocol;
+use crate::service::uploads::Upload;
 
 /// How long an upload that nobody wants is read on.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// Makes sure that the body of an HTTP/1 request is read to its end. HTTP/2 has its own way to refuse one.
-pub fn lingering(request: Request<Incoming>) -> Request<Body> {
-    if request.version() == Version::HTTP_2 || request.body().is_end_stream() {
-        return request.map(Body::new);
+/// Bounds the request's body. Its part of the budget is put into the extensions, for whoever keeps what is read.
+pub fn bounded(request: Request<Incoming>, service: &Service) -> Request<Body> {
+    let (mut parts, body) = request.into_parts();
+    let upload = service.uploads().upload();
+    parts.extensions.insert(upload.clone());
+    if body.is_end_stream() {
+        return Request::from_parts(parts, Body::new(body));
     }
     // A client that waits for `100 Continue` sends nothing unless its body is asked for.
-    let waits = request.headers().contains_key(header::EXPECT);
-    request.map(|body| Body::new(Lingering { body: Some(body), is_flowing: !waits, has_ended: false }))
+    let waits = parts.headers.contains_key(header::EXPECT);
+    let limits = service.limits();
+    let mut body = Bounded {
+        body: Some(body),
+        upload,
+        limit: limits.max_body,
+        left: Some(limits.max_body),
+        timeout: limits.body_timeout,
+        deadline: Some(Instant::now() + limits.body_timeout),
+        timer: None,
+        // HTTP/2 has its own way to refuse the rest of a body.
+        lingers: parts.version != Version::HTTP_2 && !waits,
+    };
+    if protocol(&parts) == Protocol::Grpc {
+        // The message is bounded by tonic, which knows its length beforehand. Reflection asks as long as it likes.
+        let is_open_ended = grpc::REFLECTION.iter().any(|name| grpc::is_of(parts.uri.path(), name));
+        body.left = (!is_open_ended).then_some(limits.max_body + MESSAGE_HEAD);
+        body.deadline = body.deadline.filter(|_| !is_open_ended);
+    }
+    Request::from_parts(parts, Body::new(body))
 }
 
-struct Lingering {
+/// A gRPC message stands behind a flag and its length.
+const MESSAGE_HEAD: u64 = 5;
+
+struct Bounded {
     body: Option<Incoming>,
-    /// Whether the client sends without being asked to.
-    is_flowing: bool,
-    has_ended: bool,
+    upload: Upload,
+    /// The largest body, and how much of that is left; `None` for a stream without an end.
+    limit: u64,
+    left: Option<u64>,
+    timeout: Duration,
+    deadline: Option<Instant>,
+    /// Made when the body first has to be waited for.
+    timer: Option<Pin<Box<Sleep>>>,
+    /// Whether what is left unread is read and dropped.
+    lingers: bool,
 }
 
-impl hyper::body::Body for Lingering {
+impl Bounded {
+    fn admit(&mut self, data: &Bytes) -> Result<(), ApiError> {
+        let Some(left) = &mut self.left else { return Ok(()) };
+        *left = left.checked_sub(data.len() as u64).ok_or(ApiError::TooLarge { limit: self.limit })?;
+        self.upload.hold(data.len())
+    }
+
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(deadline) = self.deadline else { return Poll::Pending };
+        self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline))).as_mut().poll(cx)
+    }
+}
+
+impl hyper::body::Body for Bounded {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = axum::BoxError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        self.is_flowing = true;
-        let Some(body) = &mut self.body else { return Poll::Ready(None) };
-        let frame = ready!(Pin::new(body).poll_frame(cx));
-        self.has_ended = !matches!(frame, Some(Ok(_)));
-        Poll::Ready(frame)
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
+        let this = &mut *self;
+        let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
+            return this
+                .poll_deadline(cx)
+                .map(|()| Some(Err(ApiError::BodyTimeout { limit: this.timeout }.into())));
+        };
+        if !matches!(frame, Some(Ok(_))) {
+            this.lingers = false;
+        }
+        Poll::Ready(frame.map(|frame| {
+            let frame = frame?;
+            if let Some(data) = frame.data_ref() {
+                this.admit(data)?;
+            }
+            Ok(frame)
+        }))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -55,12 +119,11 @@ impl hyper::body::Body for Lingering {
     }
 }
 
-impl Drop for Lingering {
+impl Drop for Bounded {
     fn drop(&mut self) {
-        let Some(mut body) = self.body.take() else { return };
-        if self.has_ended || !self.is_flowing || body.is_end_stream() {
+        let Some(mut body) = self.body.take().filter(|body| self.lingers && !body.is_end_stream()) else {
             return;
-        }
+        };
         // Ends by itself: with the body, with the connection, or when the time is up.
         tokio::spawn(tokio::time::timeout(
             LINGER,

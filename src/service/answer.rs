@@ -15,6 +15,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use tracing::{error, info};
 
 use super::record::Record;
+use super::uploads::Upload;
 use super::{Call, Service, unix_time};
 use crate::engine::{Event, FinishReason, Generation, GenerationRequest, Usage};
 use crate::error::ApiError;
@@ -31,6 +32,8 @@ pub struct Answer {
     is_over: bool,
     meter: Meter,
     _permit: OwnedSemaphorePermit,
+    /// The reply is made of the body, so it keeps what the body held.
+    _upload: Upload,
 }
 
 /// What every object of one answer repeats.
@@ -78,6 +81,7 @@ impl Answer {
             include_usage: request.include_usage,
             heading: Heading::new(request),
             _permit: permit,
+            _upload: call.upload.clone(),
         }
     }
 

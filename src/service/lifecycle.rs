@@ -54,6 +54,11 @@ impl Lifecycle {
         *self.phase.borrow() == Phase::Ready
     }
 
+    /// Whether requests that come now are too late.
+    pub fn is_closing(&self) -> bool {
+        *self.phase.borrow() >= Phase::Closing
+    }
+
     /// Follows the phase.
     pub fn watch(&self) -> watch::Receiver<Phase> {
         self.phase.subscribe()

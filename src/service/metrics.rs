@@ -24,6 +24,10 @@ pub struct Metrics {
     pub lateness: Histogram,
     /// Connections open on all doors.
     pub connections_open: IntGauge,
+    /// Times that a connection came to its limit of HTTP/2 streams.
+    pub connections_at_stream_limit: IntCounter,
+    /// Times that changed key files could not be read and the old keys stayed.
+    pub key_reload_failures: IntCounter,
     auth_failures: IntCounterVec,
 }
 
@@ -91,6 +95,20 @@ impl Metrics {
             connections_open: register(
                 &registry,
                 IntGauge::new("tokenecho_connections_open", "Connections open on all doors."),
+            ),
+            connections_at_stream_limit: register(
+                &registry,
+                IntCounter::new(
+                    "tokenecho_connections_at_stream_limit_total",
+                    "Times that a connection came to its limit of HTTP/2 streams.",
+                ),
+            ),
+            key_reload_failures: register(
+                &registry,
+                IntCounter::new(
+                    "tokenecho_key_reload_failures_total",
+                    "Times that changed key files could not be read and the old keys stayed.",
+                ),
             ),
             requests,
             streams_open,

@@ -10,6 +10,7 @@ pub mod metrics;
 pub mod models;
 pub mod record;
 pub mod simulation;
+pub mod uploads;
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use metrics::Metrics;
 use models::{Model, ModelOptions, Models};
 use record::Record;
 use simulation::{Simulation, Switch};
+use uploads::{Upload, UploadBudget};
 
 /// The service behind every door; cheap to clone.
 #[derive(Clone)]
@@ -41,6 +43,7 @@ struct Inner {
     limits: LimitOptions,
     pacing: Pacing,
     generations: Arc<Semaphore>,
+    uploads: UploadBudget,
     metrics: Metrics,
     lifecycle: Lifecycle,
 }
@@ -81,6 +84,8 @@ pub struct Call {
     pub caller: Caller,
     /// The request's record.
     pub record: Record,
+    /// What its body holds of the budget of all bodies.
+    pub upload: Upload,
 }
 
 impl Call {
@@ -91,7 +96,9 @@ impl Call {
     pub fn of(extensions: &Extensions) -> Result<Self, ApiError> {
         let caller = extensions.get::<Caller>().cloned();
         let record = extensions.get::<Record>().cloned();
-        caller.zip(record).map(|(caller, record)| Self { caller, record }).ok_or(ApiError::Internal)
+        let upload = extensions.get::<Upload>().cloned();
+        let ((caller, record), upload) = caller.zip(record).zip(upload).ok_or(ApiError::Internal)?;
+        Ok(Self { caller, record, upload })
     }
 }
 
@@ -108,6 +115,7 @@ impl Service {
             engine,
             models: Models::new(&options.models, unix_time()),
             generations: Arc::new(Semaphore::new(limits.max_generations)),
+            uploads: UploadBudget::new(limits.max_inflight_body()),
             metrics: Metrics::new(),
             options,
             limits,
@@ -139,8 +147,10 @@ impl Service {
         let permit = Arc::clone(&inner.generations)
             .try_acquire_owned()
             .map_err(|_| limits::too_many("generations are open"))?;
-        let budget =
-            Budget { tokens: inner.limits.max_generation_tokens, bytes: inner.limits.max_generation_bytes() };
+        let budget = Budget {
+            tokens: inner.limits.max_generation_tokens,
+            bytes: usize::try_from(inner.limits.max_generation_bytes).unwrap_or(usize::MAX),
+        };
         let generation = Generation::new(&*inner.engine, &request, pacing, budget)?;
         Ok(Answer::new(self, call, request, generation, permit))
     }
@@ -173,6 +183,11 @@ impl Service {
         &self.0.limits
     }
 
+    /// What bodies are held, all together.
+    pub fn uploads(&self) -> &UploadBudget {
+        &self.0.uploads
+    }
+
     /// What is counted and measured.
     pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
@@ -183,8 +198,12 @@ impl Service {
         &self.0.lifecycle
     }
 
-    /// The pacing this request gets.
+    /// The pacing this request gets, where it gets an answer at all.
     fn steer(&self, call: &Call, steering: Simulation) -> Result<Pacing, ApiError> {
+        if self.0.lifecycle.is_closing() {
+            // Its head had begun before; the caller's next try goes to another server.
+            return Err(ApiError::Draining);
+        }
         if self.0.options.directives == Switch::Off {
             return Ok(self.0.pacing);
         }

@@ -1,0 +1,169 @@
+//! An accepted socket: its options, and the deadline of every head that is read from it.
+//!
+//! hyper starts no timer while it finds out which protocol a peer speaks, and has one timer for both a slow head
+//! and an idle connection. So the deadline of heads is kept here: from the accept, and on HTTP/1 from the first
+//! byte of each further request, until the request is handed on. An HTTP/2 peer is watched by pings instead.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
+
+use crate::service::limits::LimitOptions;
+
+/// What every HTTP/2 connection begins with (RFC 9113, 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Sets the options of an accepted socket.
+///
+/// # Errors
+/// The system's, where the peer has gone already.
+pub fn configure(socket: &TcpStream, limits: &LimitOptions) -> io::Result<()> {
+    // Without it a token waits 40 ms for the acknowledgement of the one before.
+    socket.set_nodelay(true)?;
+    if !limits.peer_timeout.is_zero() {
+        let socket = SockRef::from(socket);
+        socket.set_tcp_user_timeout(Some(limits.peer_timeout))?;
+        let between = (limits.peer_timeout / 3).max(Duration::from_secs(1));
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(between).with_interval(between))?;
+    }
+    Ok(())
+}
+
+/// The requests of one connection, counted where they are handed on and read where their bytes come in.
+#[derive(Debug, Default)]
+pub struct Requests {
+    begun: AtomicUsize,
+    open: AtomicUsize,
+}
+
+impl Requests {
+    /// Counts a request; it is open until the guard is dropped.
+    pub fn begin(self: &Arc<Self>) -> OpenRequest {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.open.fetch_add(1, Ordering::Relaxed);
+        OpenRequest(Arc::clone(self))
+    }
+
+    /// How many are open.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+}
+
+/// A request that has not been answered to its end.
+#[derive(Debug)]
+pub struct OpenRequest(Arc<Requests>);
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A socket whose heads have a deadline.
+pub struct Socket {
+    socket: TcpStream,
+    requests: Arc<Requests>,
+    timeout: Duration,
+    /// Runs while a head is awaited or read.
+    deadline: Option<Pin<Box<Sleep>>>,
+    /// How many requests had begun when the deadline was set.
+    begun: usize,
+    /// How much of the preface has come; `None` once it is known which protocol this is.
+    preface: Option<usize>,
+    is_http2: bool,
+}
+
+impl Socket {
+    /// A socket that has just been accepted.
+    pub fn new(socket: TcpStream, requests: Arc<Requests>, timeout: Duration) -> Self {
+        let deadline = Some(Box::pin(sleep(timeout)));
+        Self { socket, requests, timeout, deadline, begun: 0, preface: Some(0), is_http2: false }
+    }
+
+    /// Looks at bytes that have come.
+    fn note(&mut self, bytes: &[u8]) {
+        if let Some(seen) = self.preface {
+            let compared = bytes.len().min(PREFACE.len() - seen);
+            if bytes[..compared] != PREFACE[seen..seen + compared] {
+                self.preface = None;
+            } else if seen + compared == PREFACE.len() {
+                self.preface = None;
+                self.is_http2 = true;
+                self.deadline = None;
+            } else {
+                self.preface = Some(seen + compared);
+            }
+        }
+        let is_new_head = !self.is_http2 && self.deadline.is_none() && self.requests.open() == 0;
+        if is_new_head {
+            self.begun = self.requests.begun.load(Ordering::Relaxed);
+            self.deadline = Some(Box::pin(sleep(self.timeout)));
+        }
+    }
+
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.requests.begun.load(Ordering::Relaxed) != self.begun {
+            self.begun = self.requests.begun.load(Ordering::Relaxed);
+            self.deadline = None;
+        }
+        match &mut self.deadline {
+            Some(deadline) => deadline.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        // Before the bytes, or a peer that sends one now and then would never be asked for the time.
+        if this.poll_deadline(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut this.socket).poll_read(cx, buffer))?;
+        if buffer.filled().len() > before {
+            this.note(&buffer.filled()[before..]);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(cx, bytes)
+    }
+}
