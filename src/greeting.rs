@@ -11,9 +11,9 @@ pub fn greet(server: &Server) {
     let config = server.config();
     let Addresses { api, grpc, admin } = server.addresses();
     let address = |address: Option<std::net::SocketAddr>| address.map(|address| address.to_string());
-    let keys = ApiKeys::from(&config.auth);
-    let accepted = match &keys {
-        ApiKeys::Only(keys) => format!("{} given", keys.len()),
+    let keys = server.keys();
+    let accepted = match keys {
+        ApiKeys::Only(_) => format!("{} given", keys.count()),
         ApiKeys::Any => "any key".into(),
         ApiKeys::Open => "no key, everyone is served".into(),
     };
@@ -32,13 +32,13 @@ pub fn greet(server: &Server) {
         "tokenecho {} is ready", crate::version::VERSION
     );
     if config.log.log_format.is_text() {
-        eprintln!("{}", calls(server, &keys));
+        eprintln!("{}", calls(server));
     }
 }
 
 /// Calls ready to be pasted. Keys that were given are not shown.
-fn calls(server: &Server, keys: &ApiKeys) -> String {
-    let key = if matches!(keys, ApiKeys::Only(_)) { "YOUR_KEY" } else { "any" };
+fn calls(server: &Server) -> String {
+    let key = if matches!(server.keys(), ApiKeys::Only(_)) { "YOUR_KEY" } else { "any" };
     let base = server.base_url();
     let grpc = server.grpc_endpoint();
     let grpc = grpc.trim_start_matches("http://");

@@ -66,6 +66,18 @@ impl Connections {
         self.tasks.spawn(self.clone().accept_all(listener, routes, places));
     }
 
+    /// Runs something beside the connections until the server closes.
+    pub fn beside(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let (lifecycle, end) = (self.service.lifecycle().clone(), self.end.clone());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = task => {}
+                () = lifecycle.reached(Phase::Closing) => {}
+                () = end.cancelled() => {}
+            }
+        });
+    }
+
     /// Waits until every connection has ended; no more are accepted by then.
     pub async fn ended(&self) {
         self.tasks.close();
@@ -80,9 +92,11 @@ impl Connections {
     async fn accept_all(self, listener: TcpListener, routes: impl Routes, places: Arc<Semaphore>) {
         let mut closing = pin!(self.service.lifecycle().reached(Phase::Closing));
         loop {
+            // The place after the socket: doors share the places, and one without visitors must not keep any.
             let accept = async {
+                let (socket, _) = listener.accept().await?;
                 let place = Arc::clone(&places).acquire_owned().await.expect("nobody closes the semaphore");
-                listener.accept().await.map(|(socket, _)| (socket, place))
+                Ok((socket, place))
             };
             let accepted = tokio::select! {
                 accepted = accept => accepted,

@@ -7,6 +7,7 @@ mod connection;
 mod door;
 mod drain;
 pub mod healthcheck;
+mod keys;
 mod options;
 mod reader;
 mod recorded;
@@ -24,7 +25,7 @@ use tracing::warn;
 
 pub use options::{DoorOptions, Port, Reflection};
 
-use crate::auth::{ApiKey, ApiKeys};
+use crate::auth::{ApiKey, ApiKeys, KeyFileError};
 use crate::config::Config;
 use crate::engine::{EchoEngine, Engine, Pacing};
 use crate::service::Service;
@@ -48,13 +49,16 @@ pub enum StartError {
     },
     /// Everyone would be served, from everywhere, and nobody said so.
     #[error(
-        "refusing to serve {0} without a key: give keys with --api-key, or say --any-key (some key has to be \
+        "refusing to serve {0} without a key: give keys with --api-key or --api-key-file, or say --any-key (some key has to be \
          sent) or --no-auth (none has to)"
     )]
     Open(SocketAddr),
     /// Keys were given, and the word that none is needed.
     #[error("--no-auth says that no key is needed, and {0} was given: choose one")]
     OpenWithKeys(&'static str),
+    /// Key files that cannot be read, or hold no key.
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
 }
 
 /// A running server. Dropping it ends everything at once; [`Server::drain`] lets open streams end.
@@ -64,6 +68,7 @@ pub struct Server {
     connections: Connections,
     addresses: Addresses,
     config: Config,
+    keys: ApiKeys,
 }
 
 /// Where a server really listens.
@@ -101,9 +106,9 @@ impl Server {
     /// # Errors
     /// [`StartError`].
     pub async fn start(config: Config, engine: Arc<dyn Engine>) -> Result<Self, StartError> {
-        let keys = ApiKeys::from(&config.auth);
+        let keys = ApiKeys::load(&config.auth)?;
         if config.auth.no_auth && !matches!(keys, ApiKeys::Open) {
-            let what = if config.auth.any_key { "--any-key" } else { "--api-key" };
+            let what = if matches!(keys, ApiKeys::Any) { "--any-key" } else { "a key" };
             return Err(StartError::OpenWithKeys(what));
         }
         let doors = &config.doors;
@@ -134,7 +139,7 @@ impl Server {
         );
         let connections = Connections::new(service.clone());
         let door = ApiDoor::new(service.clone(), doors);
-        let api_routes = door.routes(keys);
+        let api_routes = door.routes(keys.clone());
         let places = Arc::new(Semaphore::new(service.limits().max_connections()));
         for listener in [Some(api), grpc].into_iter().flatten() {
             connections.accept(listener, api_routes.clone(), Arc::clone(&places));
@@ -147,8 +152,11 @@ impl Server {
                 Arc::new(Semaphore::new(ADMIN_CONNECTIONS)),
             );
         }
+        if config.auth.api_key_file.is_some() {
+            connections.beside(keys::follow(keys.clone(), config.auth.clone(), service.clone()));
+        }
         lifecycle.enter(Phase::Ready);
-        Ok(Self { service, connections, addresses, config })
+        Ok(Self { service, connections, addresses, config, keys })
     }
 
     /// Serves until the first of `signals`, then drains; a second one ends the process at once.
@@ -166,6 +174,11 @@ impl Server {
     /// Where it listens.
     pub fn addresses(&self) -> Addresses {
         self.addresses
+    }
+
+    /// The keys it accepts.
+    pub fn keys(&self) -> &ApiKeys {
+        &self.keys
     }
 
     /// What it was told.

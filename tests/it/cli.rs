@@ -39,8 +39,10 @@ struct Running {
 
 impl Running {
     async fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let ports = ["--port", "0", "--grpc-port", "0", "--admin-port", "0", "--log-format", "json"];
-        let mut command = tokenecho(&[&ports, arguments].concat());
+        let mut command = tokenecho(&[&["--log-format", "json"], arguments].concat());
+        for door in ["TOKENECHO_PORT", "TOKENECHO_GRPC_PORT", "TOKENECHO_ADMIN_PORT"] {
+            command.env(door, "0");
+        }
         let mut process = command.envs(environment.iter().copied()).spawn().expect("it runs");
         let mut log = BufReader::new(process.stderr.take().expect("piped")).lines();
         loop {
@@ -153,7 +155,7 @@ async fn a_service_link_of_kubernetes_is_survived() {
         ("TOKENECHO_ITL", "3ms"),
     ];
 
-    let server = Running::start(&[], &environment).await;
+    let server = Running::start(&["--port", "0"], &environment).await;
 
     assert_eq!(server.start["itl"], "3ms");
 }
@@ -204,6 +206,59 @@ async fn a_start_without_keys_beyond_loopback_says_what_mends_it() {
     for flag in ["--api-key", "--any-key", "--no-auth"] {
         assert!(stderr(&refused).contains(flag), "{}", stderr(&refused));
     }
+}
+
+#[tokio::test]
+async fn a_process_that_was_killed_binds_again_at_once() {
+    let first = Running::start(&[], &[]).await;
+    let port = first.start["api"]
+        .as_str()
+        .and_then(|address| address.rsplit(':').next())
+        .expect("a port")
+        .to_owned();
+    // Connections that the kill leaves half-closed hold the port, unless it is bound to be used again.
+    let stream =
+        with(say("word"), &serde_json::json!({"stream": true, "max_tokens": 1000, "ignore_eos": true}));
+    let open = reqwest::Client::new()
+        .post(first.url("/v1/chat/completions"))
+        .json(&stream)
+        .send()
+        .await
+        .expect("a stream");
+
+    first.signal("-KILL").await;
+    first.end().await;
+    let again = Running::start(&["--port", &port], &[]).await;
+
+    assert!(again.url("").ends_with(&port));
+    drop(open);
+}
+
+#[tokio::test]
+async fn few_open_files_are_survived() {
+    let binary = env!("CARGO_BIN_EXE_tokenecho");
+    let script =
+        format!("ulimit -n 120; exec {binary} --port 0 --grpc-port off --admin-port off --log-format json");
+    let mut command = Command::new("sh");
+    let mut process =
+        command.args(["-c", &script]).kill_on_drop(true).stderr(Stdio::piped()).spawn().expect("it runs");
+    let mut log = BufReader::new(process.stderr.take().expect("piped")).lines();
+    let start: Value =
+        serde_json::from_str(&log.next_line().await.expect("UTF-8").expect("a record")).expect("JSON");
+    let address = start["api"].as_str().expect("an address").to_owned();
+
+    let mut held = Vec::new();
+    for _ in 0..200 {
+        held.push(tokio::net::TcpStream::connect(&address).await.expect("the backlog takes it"));
+    }
+    drop(held);
+
+    let url = format!("http://{address}/livez");
+    eventually("it serves again", async || {
+        let asked = tokio::time::timeout(Duration::from_secs(1), reqwest::get(&url)).await;
+        asked.is_ok_and(|answer| answer.is_ok_and(|answer| answer.status() == 200))
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::support::http::{chat, events, say, with};
-use crate::support::{bare_echo, grpc, start, with_admin};
+use crate::support::{bare_echo, eventually, grpc, h2, metric, raw, start, with_admin};
 
 /// A server that says a token every 20 ms and drains as told.
 async fn draining(delay: u64, timeout: u64) -> Server {
@@ -62,8 +62,8 @@ async fn streams_beyond_the_timeout_end_in_form_on_both_protocols() {
         let url = format!("{}/chat/completions", server.base_url());
         tokio::spawn(reqwest::Client::new().post(url).json(&unary).send())
     };
-    crate::support::eventually("three streams", async || {
-        crate::support::metric(&server, "tokenecho_streams_open{protocol=\"http\"}").await > 1.0
+    eventually("three streams", async || {
+        metric(&server, "tokenecho_streams_open{protocol=\"http\"}").await > 1.0
     })
     .await;
 
@@ -96,10 +96,7 @@ async fn readiness_turns_at_once_and_requests_are_served_during_the_delay() {
     assert_eq!(reqwest::get(&ready).await.expect("an answer").status(), 200);
 
     let drain = tokio::spawn(server.drain());
-    crate::support::eventually("not ready", async || {
-        reqwest::get(&ready).await.expect("still there").status() == 503
-    })
-    .await;
+    eventually("not ready", async || reqwest::get(&ready).await.expect("still there").status() == 503).await;
     let served = reqwest::Client::new().post(format!("{api}/chat/completions")).json(&say("Hi")).send().await;
     let live = reqwest::get(format!("{admin}/livez")).await.expect("an answer");
 
@@ -155,4 +152,41 @@ async fn idle_connections_hold_nothing_up() {
     server.drain().await;
 
     assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn a_request_whose_head_had_begun_gets_a_503_and_new_connections_none() {
+    use tokio::io::AsyncWriteExt;
+    let server = draining(0, 5_000).await;
+    let address = server.addresses().api;
+    let mut begun = tokio::net::TcpStream::connect(address).await.expect("a connection");
+    let request = raw::chat(say("Hi").to_string().as_bytes());
+    begun.write_all(&request[..20]).await.expect("the server reads");
+    // A peer that has not seen the GOAWAY yet: it answers no ping, and goes on asking.
+    let mut unaware = h2::Peer::connect(address, &[]).await;
+    unaware.chat(1, &of_tokens(50).to_string()).await;
+    assert!(unaware.until(h2::DATA).await.is_some());
+
+    let drain = tokio::spawn(server.drain());
+    eventually("the door is closed", async || tokio::net::TcpStream::connect(address).await.is_err()).await;
+    begun.write_all(&request[20..]).await.expect("the server still reads");
+    let answer = raw::read(&mut begun).await;
+    unaware.send(&h2::frame(h2::HEADERS, h2::END_HEADERS | h2::END_STREAM, 3, &h2::grpc_head())).await;
+    let late = loop {
+        let frame = unaware.next_unanswered().await.expect("the connection stays");
+        if frame.kind == h2::HEADERS && frame.stream == 3 {
+            break frame;
+        }
+    };
+    let mut said = Vec::new();
+    while let Some(frame) = unaware.next().await {
+        if frame.kind == h2::DATA {
+            said.extend(frame.payload);
+        }
+    }
+    drain.await.expect("drained");
+
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("shutting_down"), "{answer}");
+    assert_eq!(late.flags & h2::END_STREAM, h2::END_STREAM, "a status and nothing else");
+    assert!(String::from_utf8_lossy(&said).ends_with("data: [DONE]\n\n"), "what was open ran to its end");
 }

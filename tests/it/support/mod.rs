@@ -1,6 +1,7 @@
 //! What the tests share: clients for both protocols, and readers of what they answer.
 
 pub mod grpc;
+pub mod h2;
 pub mod http;
 pub mod raw;
 
@@ -40,4 +41,13 @@ pub async fn metric(server: &Server, series: &str) -> f64 {
 /// With the operators' door open, on a free port.
 pub fn with_admin(builder: Builder) -> Builder {
     builder.configure(|config| config.doors.admin_port = Some(tokenecho::server::Port::At(0)))
+}
+
+/// Resident memory of this process, in bytes; the server under test runs in it.
+pub fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a line for it");
+    let kibibytes: u64 =
+        line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number");
+    kibibytes * 1024
 }

@@ -1,0 +1,74 @@
+//! Key files: a file of keys, or a directory with a file for each holder, as a mounted Secret is.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::ApiKey;
+
+/// No set of keys is larger; a larger file is not one.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// What keeps key files from being read; never repeats a key.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("key file {}: {reason}", place.display())]
+pub struct KeyFileError {
+    place: PathBuf,
+    reason: String,
+}
+
+/// Reads the keys at `path`, in the order of lines and of file names.
+///
+/// # Errors
+/// [`KeyFileError`], also where there is no key at all.
+pub fn read(path: &Path) -> Result<Vec<ApiKey>, KeyFileError> {
+    let keys = if path.is_dir() { read_directory(path)? } else { read_lines(path, str::parse)? };
+    if keys.is_empty() {
+        return Err(fault(path, "it holds no key"));
+    }
+    Ok(keys)
+}
+
+/// Each file's name is the holder of the keys in it. Names that begin with `..` are how a Secret is swapped.
+fn read_directory(path: &Path) -> Result<Vec<ApiKey>, KeyFileError> {
+    let unreadable = |error: io::Error| fault(path, error);
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(unreadable)? {
+        let file = entry.map_err(unreadable)?.path();
+        if file.is_file() && !name_of(&file).starts_with("..") {
+            files.push(file);
+        }
+    }
+    files.sort();
+    let keys = files.iter().map(|file| read_lines(file, |key| ApiKey::held_by(&name_of(file), key)));
+    Ok(keys.collect::<Result<Vec<_>, _>>()?.concat())
+}
+
+fn name_of(file: &Path) -> String {
+    file.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The keys of a file, one a line.
+fn read_lines(
+    path: &Path,
+    parse: impl Fn(&str) -> Result<ApiKey, &'static str>,
+) -> Result<Vec<ApiKey>, KeyFileError> {
+    let unreadable = |error: io::Error| fault(path, error);
+    if std::fs::metadata(path).map_err(unreadable)?.len() > MAX_BYTES {
+        return Err(fault(path, "it is larger than 1 MiB"));
+    }
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    let lines = text
+        .lines()
+        .map(str::trim)
+        .enumerate()
+        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    lines
+        .map(|(index, line)| {
+            parse(line).map_err(|reason| fault(path, format!("line {}: {reason}", index + 1)))
+        })
+        .collect()
+}
+
+fn fault(place: &Path, reason: impl ToString) -> KeyFileError {
+    KeyFileError { place: place.to_owned(), reason: reason.to_string() }
+}

@@ -1,0 +1,98 @@
+//! One accepted key, as it is written on the command line and in key files.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
+use sha2::{Digest, Sha256};
+
+/// Reads a key of the command line; its faults, unlike clap's own, do not repeat it.
+#[derive(Clone)]
+pub struct KeyParser;
+
+impl TypedValueParser for KeyParser {
+    type Value = ApiKey;
+
+    fn parse_ref(
+        &self,
+        _command: &clap::Command,
+        _argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<ApiKey, clap::Error> {
+        let key = value.to_str().ok_or(NO_KEY).and_then(ApiKey::from_str);
+        key.map_err(|fault| clap::Error::raw(ErrorKind::ValueValidation, format!("--api-key: {fault}\n")))
+    }
+}
+
+const NO_KEY: &str = "a key has one or more visible ASCII characters";
+
+/// An accepted key: its digest and whose it is. The key itself is forgotten as soon as it is read.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    holder: Arc<str>,
+    digest: [u8; 32],
+}
+
+/// Reads `[NAME:]KEY`, where `KEY` may be `sha256:` and 64 hexadecimal digits.
+impl FromStr for ApiKey {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (holder, key) = match text.split_once(':') {
+            Some(("sha256", _)) | None => ("default", text),
+            Some(split) => split,
+        };
+        Self::held_by(holder, key)
+    }
+}
+
+impl ApiKey {
+    /// The key of this holder, given as it is or as `sha256:` and 64 hexadecimal digits.
+    ///
+    /// # Errors
+    /// What is wrong with it, without repeating it.
+    pub fn held_by(holder: &str, key: &str) -> Result<Self, &'static str> {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if holder.is_empty() || holder.len() > 64 || !holder.chars().all(is_name) {
+            return Err("a key's name has 1 to 64 letters, digits, '.', '_' or '-'");
+        }
+        let digest = match key.strip_prefix("sha256:") {
+            Some(hex) => read_digest(hex).ok_or("sha256: is followed by 64 hexadecimal digits")?,
+            None if key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()) => {
+                return Err(NO_KEY);
+            }
+            None => Sha256::digest(key).into(),
+        };
+        Ok(Self { holder: holder.into(), digest })
+    }
+
+    /// Whose it is.
+    pub fn holder(&self) -> &Arc<str> {
+        &self.holder
+    }
+
+    /// The SHA-256 digest of the key.
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ApiKey({})", self.holder)
+    }
+}
+
+fn read_digest(hex: &str) -> Option<[u8; 32]> {
+    let mut digest = [0; 32];
+    if hex.len() != 64 || !hex.is_ascii() {
+        return None;
+    }
+    for (index, byte) in digest.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&hex[2 * index..2 * index + 2], 16).ok()?;
+    }
+    Some(digest)
+}

@@ -1,0 +1,213 @@
+//! The key check: one for both protocols, laid outermost on every door, denying by default.
+//!
+//! It is a tower layer and not a gRPC interceptor because an interceptor sits on one gRPC service: unknown
+//! methods, reflection and everything HTTP would pass it by.
+
+mod file;
+mod key;
+mod layer;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use axum::http::{HeaderMap, header};
+use clap::builder::{BoolishValueParser, Resettable};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+pub use file::KeyFileError;
+pub use key::ApiKey;
+use key::KeyParser;
+pub use layer::{Door, Guarded, RequireKey};
+
+use crate::error::ApiError;
+
+/// Which keys are accepted.
+#[derive(clap::Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Keys")]
+pub struct AuthOptions {
+    /// An accepted bearer key, and its holder's name (repeatable)
+    ///
+    /// The name stands before the first colon. The key may be given as its digest, sha256:HEX.
+    /// Example: --api-key alice:s3cret --api-key bob:sha256:9f86d0...
+    #[arg(long = "api-key", value_name = "[NAME:]KEY", value_parser = KeyParser, help_heading = Resettable::Reset)]
+    pub api_key: Vec<ApiKey>,
+
+    /// More keys: a file of lines [NAME:]KEY, or a directory whose files' names are the holders'
+    ///
+    /// Blank lines and lines that begin with # are skipped, of a directory names that begin with `..`. What changes
+    /// is read again within five seconds, and at once on SIGHUP; a broken change keeps the keys there were.
+    /// Example: --api-key-file /etc/tokenecho/keys
+    #[arg(long, value_name = "PATH", hide_short_help = true)]
+    pub api_key_file: Option<PathBuf>,
+
+    /// Accept any bearer key, but ask for one
+    #[arg(long, default_value = "false", num_args = 0..=1, default_missing_value = "true", require_equals = true,
+        value_name = "BOOL", value_parser = BoolishValueParser::new(), hide_short_help = true, hide_default_value = true)]
+    pub any_key: bool,
+
+    /// Serve everyone without asking for a key
+    #[arg(long, default_value = "false", num_args = 0..=1, default_missing_value = "true", require_equals = true,
+        value_name = "BOOL", value_parser = BoolishValueParser::new(), hide_short_help = true, hide_default_value = true)]
+    pub no_auth: bool,
+}
+
+/// The holder of the key that came with a request, by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller(pub Arc<str>);
+
+impl Caller {
+    fn named(name: &str) -> Self {
+        Self(name.into())
+    }
+}
+
+/// The keys a server accepts; clones are the same keys.
+#[derive(Clone, Debug)]
+pub enum ApiKeys {
+    /// None is asked for; everyone is `anonymous`.
+    Open,
+    /// There must be one, whichever; everyone is `anonymous`.
+    Any,
+    /// One of these.
+    Only(Arc<ArcSwap<Vec<ApiKey>>>),
+}
+
+impl ApiKeys {
+    /// The keys that `options` give, with those of the key files.
+    ///
+    /// # Errors
+    /// [`KeyFileError`] where a key file cannot be read or holds no key.
+    pub fn load(options: &AuthOptions) -> Result<Self, KeyFileError> {
+        let keys = read(options)?;
+        Ok(match options {
+            _ if !keys.is_empty() => Self::Only(Arc::new(ArcSwap::from_pointee(keys))),
+            AuthOptions { any_key: true, .. } => Self::Any,
+            _ => Self::Open,
+        })
+    }
+
+    /// Reads the key files again; tells whether anything has changed. On a failure the keys stay as they are.
+    ///
+    /// # Errors
+    /// As [`ApiKeys::load`].
+    pub fn reload(&self, options: &AuthOptions) -> Result<bool, KeyFileError> {
+        let Self::Only(current) = self else { return Ok(false) };
+        let keys = read(options)?;
+        let has_changed = **current.load() != keys;
+        if has_changed {
+            current.store(Arc::new(keys));
+        }
+        Ok(has_changed)
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Open | Self::Any => 0,
+            Self::Only(keys) => keys.load().len(),
+        }
+    }
+
+    /// Who calls, by the one `authorization: Bearer KEY` among `headers`.
+    ///
+    /// Every key is compared, each in constant time, so the answer's time tells nothing about them.
+    ///
+    /// # Errors
+    /// [`ApiError::MissingKey`] where there is not exactly one bearer key, [`ApiError::WrongKey`] where it is
+    /// not accepted.
+    pub fn check(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
+        let keys = match self {
+            Self::Open => return Ok(Caller::named("anonymous")),
+            Self::Any => return bearer(headers).map(|_| Caller::named("anonymous")),
+            Self::Only(keys) => keys,
+        };
+        let digest: [u8; 32] = Sha256::digest(bearer(headers)?).into();
+        let mut caller = None;
+        for key in keys.load().iter() {
+            if bool::from(key.digest().ct_eq(&digest)) {
+                caller = Some(Caller(Arc::clone(key.holder())));
+            }
+        }
+        caller.ok_or(ApiError::WrongKey)
+    }
+}
+
+/// The keys that were given, and those of the key files.
+fn read(options: &AuthOptions) -> Result<Vec<ApiKey>, KeyFileError> {
+    let mut keys = options.api_key.clone();
+    if let Some(path) = &options.api_key_file {
+        keys.extend(file::read(path)?);
+    }
+    Ok(keys)
+}
+
+/// The bearer token of RFC 6750; the scheme's case does not matter (RFC 9110).
+fn bearer(headers: &HeaderMap) -> Result<&[u8], ApiError> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return Err(ApiError::MissingKey) };
+    match value.as_bytes().split_at_checked("Bearer ".len()) {
+        Some((scheme, key)) if scheme.eq_ignore_ascii_case(b"Bearer ") && !key.is_empty() => Ok(key),
+        _ => Err(ApiError::MissingKey),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn keys(keys: &[&str]) -> ApiKeys {
+        let api_key = keys.iter().map(|key| key.parse().expect("a key")).collect();
+        ApiKeys::load(&AuthOptions { api_key, ..AuthOptions::default() }).expect("no files")
+    }
+
+    fn check(keys: &ApiKeys, value: &'static str) -> Result<Caller, ApiError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, HeaderValue::from_static(value));
+        keys.check(&headers)
+    }
+
+    #[test]
+    fn a_key_tells_its_holder_and_the_scheme_has_no_case() {
+        let keys = keys(&["alice:one", "two"]);
+
+        assert_eq!(check(&keys, "Bearer one").expect("alice"), Caller::named("alice"));
+        assert_eq!(check(&keys, "bEARER two").expect("default"), Caller::named("default"));
+    }
+
+    #[test]
+    fn a_key_may_be_given_as_its_digest() {
+        let digest = "a:sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+
+        assert!(check(&keys(&[digest]), "Bearer test").is_ok());
+        assert!(check(&keys(&[digest]), "Bearer tes").is_err());
+        assert!("sha256:12".parse::<ApiKey>().is_err());
+    }
+
+    #[test]
+    fn what_is_not_exactly_one_bearer_key_is_no_key() {
+        let keys = keys(&["one"]);
+
+        for value in ["one", "Basic one", "Bearer", "Bearer ", "Bearerone"] {
+            assert!(matches!(check(&keys, value), Err(ApiError::MissingKey)), "{value}");
+        }
+        for value in ["Bearer  one", "Bearer one ", "Bearer ONE", "Bearer one, Bearer one"] {
+            assert!(matches!(check(&keys, value), Err(ApiError::WrongKey)), "{value}");
+        }
+        let mut twice = HeaderMap::new();
+        twice.append(header::AUTHORIZATION, HeaderValue::from_static("Bearer one"));
+        twice.append(header::AUTHORIZATION, HeaderValue::from_static("Bearer one"));
+        assert!(matches!(keys.check(&twice), Err(ApiError::MissingKey)));
+    }
+
+    #[test]
+    fn a_key_never_shows_in_debug_output() {
+        let keys = keys(&["alice:marked-key"]);
+
+        assert!(format!("{keys:?}").contains("ApiKey(alice)"));
+        assert!(!format!("{keys:?}").contains("marked-key"));
+    }
+}

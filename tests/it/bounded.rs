@@ -1,0 +1,191 @@
+//! Bounded work: no request buys memory or time without end, and what is dropped is gone.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokenecho::Server;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use crate::support::http::{chat, completion, failure, post, say, with};
+use crate::support::{bare_echo, eventually, grpc, h2, metric, raw, resident, start, with_admin};
+
+const MIB: u64 = 1 << 20;
+
+async fn open_streams(server: &Server) -> f64 {
+    let of = async |protocol: &str| {
+        metric(server, &format!("tokenecho_streams_open{{protocol=\"{protocol}\"}}")).await
+    };
+    of("http").await + of("grpc").await
+}
+
+#[tokio::test]
+async fn choices_share_one_reply_and_one_budget() {
+    let server = start(bare_echo()).await;
+    // A word of a megabyte: a thousand tokens, and 128 copies of it would be 128 MiB.
+    let large = with(say(&"x".repeat(1 << 20)), &json!({"n": 128}));
+    let before = resident();
+
+    let (status, error) = failure(chat(&server, &large).await).await;
+    let few = completion(&server, &with(large, &json!({"n": 2}))).await;
+
+    assert_eq!((status, &error["param"]), (400, &json!("n")));
+    assert_eq!(few["choices"].as_array().expect("choices").len(), 2);
+    assert!(resident().saturating_sub(before) < 128 * MIB);
+}
+
+#[tokio::test]
+async fn a_hostile_stop_sequence_costs_one_pass() {
+    let server = start(bare_echo()).await;
+    let text = "a".repeat(2 << 20);
+    let begun = Instant::now();
+
+    let stop = format!("{}b", "a".repeat(1 << 20));
+    completion(&server, &with(say(&text), &json!({"stop": [stop.clone(), format!("{stop}c")]}))).await;
+
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn slow_uploads_together_stay_inside_their_budget() {
+    let server =
+        start(with_admin(bare_echo()).configure(|config| config.limits.max_inflight_body = Some(8 * MIB)))
+            .await;
+    let head = raw::chat(&vec![b' '; 30 << 20]);
+    let before = resident();
+
+    let mut uploads = Vec::new();
+    for _ in 0..50 {
+        let mut socket = TcpStream::connect(server.addresses().api).await.expect("a connection");
+        // A megabyte each, and no more for now.
+        let _ = tokio::time::timeout(Duration::from_millis(50), socket.write_all(&head[..1 << 20])).await;
+        uploads.push(socket);
+    }
+
+    let refused = "tokenecho_requests_total{endpoint=\"chat_completions\",protocol=\"http\",status=\"429\"}";
+    eventually("some are refused", async || metric(&server, refused).await > 20.0).await;
+    assert!(resident().saturating_sub(before) < 100 * MIB, "{} MiB", (resident() - before) / MIB);
+    drop(uploads);
+    eventually("the budget is back", async || chat(&server, &say("Hi")).await.status() == 200).await;
+}
+
+#[tokio::test]
+async fn what_an_answer_is_made_of_stays_in_the_budget_until_the_answer_ends() {
+    let server =
+        start(bare_echo().configure(|config| config.limits.max_inflight_body = Some(64 * 1024))).await;
+    let long = with(say(&"word ".repeat(8 * 1024)), &json!({"stream": true, "simulation": {"ttft": "60s"}}));
+
+    let held = chat(&server, &long).await;
+    let refused = chat(&server, &long).await.status();
+    let message = grpc::request(&say(&"word ".repeat(8 * 1024)));
+    let over_grpc = grpc::chat(&server).await.create_chat_completion(message).await.expect_err("no room");
+    drop(held);
+
+    assert_eq!(refused, 429);
+    assert_eq!(over_grpc.code(), tonic::Code::ResourceExhausted);
+    eventually("there is room again", async || chat(&server, &long).await.status() == 200).await;
+}
+
+#[tokio::test]
+async fn beyond_the_open_generations_the_answer_is_429_at_once() {
+    let server = start(bare_echo().configure(|config| config.limits.max_generations = 3)).await;
+    let waiting = with(say("word"), &json!({"stream": true, "simulation": {"ttft": "60s"}}));
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        open.push(chat(&server, &waiting).await);
+    }
+
+    let begun = Instant::now();
+    let refused = chat(&server, &waiting).await;
+    let took = begun.elapsed();
+    let over_grpc = grpc::chat(&server)
+        .await
+        .create_chat_completion(grpc::request(&say("x")))
+        .await
+        .expect_err("no room");
+
+    assert!(took < Duration::from_secs(1));
+    assert_eq!(refused.headers()["retry-after"], "1");
+    let (status, error) = failure(refused).await;
+    assert_eq!(
+        (status, &error["type"], &error["code"]),
+        (429, &json!("requests"), &json!("rate_limit_exceeded"))
+    );
+    assert_eq!(over_grpc.code(), tonic::Code::ResourceExhausted);
+    drop(open);
+    eventually("there is room again", async || chat(&server, &say("x")).await.status() == 200).await;
+}
+
+#[tokio::test]
+async fn a_stalled_reader_costs_its_window_and_no_more_on_both_protocols() {
+    let server = start(with_admin(bare_echo())).await;
+    let endless = with(say("words "), &json!({"max_tokens": 100_000, "ignore_eos": true}));
+    let streamed = with(endless.clone(), &json!({"stream": true})).to_string();
+    let before = resident();
+    let mut stalled = Vec::new();
+    for _ in 0..50 {
+        let mut peer = h2::Peer::connect(server.addresses().api, &[]).await;
+        peer.chat(1, &streamed).await;
+        stalled.push(peer);
+    }
+    let mut items = Vec::new();
+    for _ in 0..50 {
+        let mut client = grpc::chat(&server).await;
+        items.push(client.stream_chat_completion(grpc::request(&endless)).await.expect("a stream"));
+    }
+
+    eventually("all are open", async || open_streams(&server).await == 100.0).await;
+    completion(&server, &say("everybody else")).await;
+
+    // Replies of 100 000 tokens, some 20 MiB of chunks each; both ends of every connection are in this process.
+    assert!(resident().saturating_sub(before) < 150 * MIB, "{} MiB", (resident() - before) / MIB);
+}
+
+#[tokio::test]
+async fn five_hundred_streams_dropped_in_the_middle_leave_nothing() {
+    let server =
+        start(with_admin(bare_echo()).pacing(Duration::from_millis(5), Duration::from_millis(5))).await;
+    let endless = with(say("word"), &json!({"stream": true, "max_tokens": 100_000, "ignore_eos": true}));
+    let descriptors = || std::fs::read_dir("/proc/self/fd").expect("Linux").count();
+    let open_connections = async || metric(&server, "tokenecho_connections_open").await;
+    let mut message = endless.clone();
+    message.as_object_mut().expect("an object").remove("stream");
+    let message = grpc::request(&message);
+    completion(&server, &say("warm")).await;
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let (descriptors_before, tasks_before) = (descriptors(), tasks());
+
+    for _ in 0..5 {
+        let mut client = grpc::chat(&server).await;
+        let mut open = Vec::new();
+        let mut items = Vec::new();
+        for _ in 0..50 {
+            open.push(chat(&server, &endless).await);
+            items.push(client.stream_chat_completion(message.clone()).await.expect("a stream"));
+        }
+        assert!(open_streams(&server).await >= 100.0);
+        drop((open, items, client));
+        eventually("nothing is open", async || open_streams(&server).await == 0.0).await;
+    }
+
+    eventually("no connection is open", async || open_connections().await <= 2.0).await;
+    eventually("tasks are as before", async || tasks() <= tasks_before + 8).await;
+    // Other tests run in this process and open descriptors of their own.
+    eventually("descriptors are gone", async || descriptors() < descriptors_before + 300).await;
+}
+
+#[tokio::test]
+async fn a_body_of_nothing_but_structure_is_bounded() {
+    let server = start(bare_echo()).await;
+    let before = resident();
+
+    for body in [
+        format!("{{\"messages\":[{}1]}}", "1,".repeat(4 << 20)),
+        format!("{{{}\"messages\":[]}}", "\"k\":1,".repeat(2 << 20)),
+        format!("{{\"messages\":[{{\"role\":\"user\",\"content\":[{}1]}}]}}", "1,".repeat(4 << 20)),
+    ] {
+        assert_eq!(post(&server, body).await.status(), 400);
+    }
+
+    assert!(resident().saturating_sub(before) < 150 * MIB, "{} MiB", (resident() - before) / MIB);
+}

@@ -1,0 +1,161 @@
+//! Key files: what they may hold, and how they change while the server runs.
+
+use std::path::{Path, PathBuf};
+
+use tokenecho::Server;
+use tokenecho::server::StartError;
+
+use crate::support::{bare_echo, eventually, metric, start, with_admin};
+
+/// A folder of this test's own, gone with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("tokenecho-keys-{:032x}", rand::random::<u128>()));
+        std::fs::create_dir(&path).expect("a temporary folder");
+        Self(path)
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::create_dir_all(path.parent().expect("inside the folder")).expect("a folder");
+        // As an editor or a mount does it: a reader sees the old file or the new one.
+        let new = self.0.join("..new");
+        std::fs::write(&new, text).expect("a file");
+        std::fs::rename(new, &path).expect("in place");
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+async fn with_keys(path: &Path) -> Server {
+    let path = path.to_owned();
+    start(with_admin(bare_echo()).configure(|config| config.auth.api_key_file = Some(path))).await
+}
+
+/// Whether the server accepts this key.
+async fn accepts(server: &Server, key: &str) -> bool {
+    let url = format!("{}/models", server.base_url());
+    reqwest::Client::new().get(url).bearer_auth(key).send().await.expect("an answer").status() == 200
+}
+
+#[tokio::test]
+async fn a_file_holds_keys_digests_comments_and_blank_lines() {
+    let folder = Folder::new();
+    // The digest of "test".
+    let digest = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    let file = folder
+        .write("keys", &format!("# a comment\n\nplain\r\nalice:named\nbob:sha256:{digest}\n  spaced  \n"));
+
+    let server = with_keys(&file).await;
+
+    for key in ["plain", "named", "test", "spaced"] {
+        assert!(accepts(&server, key).await, "{key}");
+    }
+    for key in ["alice:named", "# a comment", "", digest, "alice"] {
+        assert!(!accepts(&server, key).await, "{key}");
+    }
+}
+
+#[tokio::test]
+async fn a_changed_file_is_followed_within_five_seconds() {
+    let folder = Folder::new();
+    let server = with_keys(&folder.write("keys", "old")).await;
+    assert!(accepts(&server, "old").await);
+
+    folder.write("keys", "old\nnew");
+    eventually("both are accepted", async || accepts(&server, "new").await && accepts(&server, "old").await)
+        .await;
+    folder.write("keys", "new");
+    eventually("the old one is not", async || !accepts(&server, "old").await).await;
+
+    assert!(accepts(&server, "new").await);
+}
+
+#[tokio::test]
+async fn a_swapped_secret_is_followed() {
+    let folder = Folder::new();
+    folder.write("..2024_1/alice", "first");
+    folder.write("..2024_2/alice", "second");
+    folder.write("..2024_2/bob", "third");
+    let link = |to: &str| {
+        let new = folder.0.join("..data_tmp");
+        std::os::unix::fs::symlink(to, &new).expect("a link");
+        std::fs::rename(new, folder.0.join("..data")).expect("swapped");
+    };
+    link("..2024_1");
+    std::os::unix::fs::symlink("..data/alice", folder.0.join("alice")).expect("a link");
+    let server = with_keys(&folder.0).await;
+    assert!(accepts(&server, "first").await);
+
+    link("..2024_2");
+    std::os::unix::fs::symlink("..data/bob", folder.0.join("bob")).expect("a link");
+
+    eventually("the new key is accepted", async || accepts(&server, "second").await).await;
+    eventually("and the new holder's", async || accepts(&server, "third").await).await;
+    assert!(!accepts(&server, "first").await);
+}
+
+#[tokio::test]
+async fn a_broken_change_keeps_the_keys_and_is_counted_once() {
+    let folder = Folder::new();
+    let file = folder.write("keys", "good");
+    let server = with_keys(&file).await;
+    let failures = async || metric(&server, "tokenecho_key_reload_failures_total").await;
+
+    for (count, broken) in [(1.0, "good\nnot a key"), (2.0, ""), (3.0, "alice:sha256:12")] {
+        folder.write("keys", broken);
+        eventually("it is counted", async || failures().await == count).await;
+        assert!(accepts(&server, "good").await, "{broken:?}");
+    }
+    std::fs::remove_file(&file).expect("ours");
+    eventually("a missing file is counted", async || failures().await == 4.0).await;
+    assert!(accepts(&server, "good").await);
+
+    folder.write("keys", "better");
+    eventually("a good change is taken", async || accepts(&server, "better").await).await;
+    assert_eq!(failures().await, 4.0, "each failure once, however often it is looked at");
+}
+
+#[tokio::test]
+async fn without_any_key_there_is_no_start() {
+    let folder = Folder::new();
+    for text in ["", "# only a comment\n\n", "two words", "sha256:zz"] {
+        let path = folder.write("keys", text);
+        let refused = bare_echo().configure(|config| config.auth.api_key_file = Some(path)).start().await;
+        let error = refused.expect_err(text);
+        assert!(matches!(error, StartError::Keys(_)), "{error}");
+        assert!(!error.to_string().contains("two words"), "{error}");
+    }
+    let missing = folder.0.join("missing");
+    assert!(bare_echo().configure(|config| config.auth.api_key_file = Some(missing)).start().await.is_err());
+}
+
+#[tokio::test]
+async fn odd_keys_are_401() {
+    let server = start(bare_echo().api_key("123").expect("a key")).await;
+    let url = format!("{}/models", server.base_url());
+    let ask = async |value: &[u8]| {
+        let value = reqwest::header::HeaderValue::from_bytes(value).expect("a header");
+        reqwest::Client::new()
+            .get(&url)
+            .header("authorization", value)
+            .send()
+            .await
+            .expect("an answer")
+            .status()
+            .as_u16()
+    };
+
+    assert_eq!(ask(b"Bearer 123").await, 200);
+    let long = [b"Bearer ", &[b'x'; 20_000][..]].concat();
+    for value in [&b"Bearer \xff\xfe"[..], b"Bearer 123 x", b"Bearer  123", b"Bearer\t123", b"123", &long] {
+        assert_eq!(ask(value).await, 401, "{}", String::from_utf8_lossy(&value[..value.len().min(40)]));
+    }
+}
