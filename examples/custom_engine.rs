@@ -4,7 +4,7 @@
 //! cargo run --example custom_engine
 //! ```
 
-use tokenecho::engine::{Engine, GenerationRequest, Reply};
+use tokenecho::engine::{Engine, GenerationRequest, Message, Reply};
 use tokenecho::server::Signals;
 
 /// Says the last message backwards, word by word.
@@ -12,7 +12,7 @@ pub struct Backwards;
 
 impl Engine for Backwards {
     fn reply(&self, request: &GenerationRequest, _choice: usize) -> Reply {
-        let last = request.messages.last().map(|message| message.text()).unwrap_or_default();
+        let last = request.messages.last().map(Message::text).unwrap_or_default();
         Reply::text(last.split(' ').rev().collect::<Vec<_>>().join(" "))
     }
 }
@@ -20,7 +20,7 @@ impl Engine for Backwards {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = tokenecho::Server::builder().engine(Backwards).start().await?;
-    println!("HTTP at {}, gRPC at {}; Ctrl-C ends it", server.base_url(), server.grpc_endpoint());
+    eprintln!("HTTP at {}, gRPC at {}; Ctrl-C ends it", server.base_url(), server.grpc_endpoint());
     server.run(Signals::listen()).await;
     Ok(())
 }

@@ -251,13 +251,12 @@ impl Table {
     fn fault_in(&self, setting: &Setting) -> Option<Fault> {
         let error = self.command.clone().try_get_matches_from(setting.flags()).err()?;
         // The parser's own words name the flag; here the place is named already. What it quotes may be a key.
-        let message = match std::error::Error::source(&error) {
-            Some(reason) => reason.to_string(),
-            None => {
-                let text = error.to_string();
-                let lines: Vec<_> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
-                lines.join(" ").trim_start_matches("error: ").to_owned()
-            }
+        let message = if let Some(reason) = std::error::Error::source(&error) {
+            reason.to_string()
+        } else {
+            let text = error.to_string();
+            let lines: Vec<_> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+            lines.join(" ").trim_start_matches("error: ").to_owned()
         };
         Some(Fault { place: setting.place.clone(), line: setting.line, message })
     }

@@ -115,9 +115,7 @@ impl ApiError {
                 Facts { param: fault.param.clone(), ..facts(400, INVALID_REQUEST, fault.code) }
             }
             Self::MissingKey | Self::WrongKey => facts(401, INVALID_REQUEST, Some("invalid_api_key")),
-            Self::ModelNotFound(_) => {
-                Facts { param: Some("model".into()), ..facts(404, INVALID_REQUEST, Some("model_not_found")) }
-            }
+            Self::ModelNotFound(_) => facts(404, INVALID_REQUEST, Some("model_not_found")),
             Self::UnknownUrl { .. } => facts(404, INVALID_REQUEST, Some("unknown_url")),
             Self::MethodNotSupported { .. } => facts(405, INVALID_REQUEST, Some("method_not_supported")),
             Self::BodyTimeout { .. } => facts(408, INVALID_REQUEST, Some("request_timeout")),

@@ -1,5 +1,6 @@
 //! Key files: a file of keys, or a directory with a file for each holder, as a mounted Secret is.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -69,6 +70,6 @@ fn read_lines(
         .collect()
 }
 
-fn fault(place: &Path, reason: impl ToString) -> KeyFileError {
+fn fault(place: &Path, reason: impl fmt::Display) -> KeyFileError {
     KeyFileError { place: place.to_owned(), reason: reason.to_string() }
 }

@@ -164,6 +164,11 @@ impl hyper::body::Body for Deadlined {
         self.is_over = true;
         Poll::Ready(Some(Ok(Frame::trailers(trailers(ApiError::DeadlineExceeded)))))
     }
+
+    /// A failure before the first message is one frame of headers: told otherwise, clients miss its status.
+    fn is_end_stream(&self) -> bool {
+        self.is_over || self.body.is_end_stream()
+    }
 }
 
 fn trailers(error: ApiError) -> HeaderMap {

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use prometheus::IntGauge;
-use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::WaitForCancellationFutureOwned;
@@ -37,7 +36,7 @@ pub struct Answer {
 }
 
 /// What every object of one answer repeats.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Heading {
     /// The answer's id, in the API's form.
     pub id: String,

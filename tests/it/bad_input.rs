@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use tokenecho::Server;
+use tokio::io::AsyncWriteExt;
 
 use crate::support::http::{chat, completion, failure, post, say, with};
 use crate::support::{bare_echo, raw, start};
@@ -259,7 +260,6 @@ async fn a_body_cut_short_is_no_end_of_the_server() {
     let mut cut = raw::chat(say("Hi").to_string().as_bytes());
     cut.truncate(cut.len() - 5);
 
-    use tokio::io::AsyncWriteExt;
     let mut socket = tokio::net::TcpStream::connect(address).await.expect("a connection");
     socket.write_all(&cut).await.expect("the server reads");
     socket.shutdown().await.expect("the end of our side");

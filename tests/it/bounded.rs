@@ -1,6 +1,8 @@
 //! Bounded work: no request buys memory or time without end, and what is dropped is gone.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use serde_json::json;
 use tokenecho::Server;
@@ -12,7 +14,7 @@ use crate::support::{bare_echo, eventually, grpc, h2, metric, raw, resident, sta
 
 const MIB: u64 = 1 << 20;
 
-async fn open_streams(server: &Server) -> f64 {
+async fn open_streams(server: &Server) -> u64 {
     let of = async |protocol: &str| {
         metric(server, &format!("tokenecho_streams_open{{protocol=\"{protocol}\"}}")).await
     };
@@ -63,7 +65,7 @@ async fn slow_uploads_together_stay_inside_their_budget() {
     }
 
     let refused = "tokenecho_requests_total{endpoint=\"chat_completions\",protocol=\"http\",status=\"429\"}";
-    eventually("some are refused", async || metric(&server, refused).await > 20.0).await;
+    eventually("some are refused", async || metric(&server, refused).await > 20).await;
     assert!(resident().saturating_sub(before) < 100 * MIB, "{} MiB", (resident() - before) / MIB);
     drop(uploads);
     eventually("the budget is back", async || chat(&server, &say("Hi")).await.status() == 200).await;
@@ -134,7 +136,7 @@ async fn a_stalled_reader_costs_its_window_and_no_more_on_both_protocols() {
         items.push(client.stream_chat_completion(grpc::request(&endless)).await.expect("a stream"));
     }
 
-    eventually("all are open", async || open_streams(&server).await == 100.0).await;
+    eventually("all are open", async || open_streams(&server).await == 100).await;
     completion(&server, &say("everybody else")).await;
 
     // Replies of 100 000 tokens, some 20 MiB of chunks each; both ends of every connection are in this process.
@@ -163,12 +165,12 @@ async fn five_hundred_streams_dropped_in_the_middle_leave_nothing() {
             open.push(chat(&server, &endless).await);
             items.push(client.stream_chat_completion(message.clone()).await.expect("a stream"));
         }
-        assert!(open_streams(&server).await >= 100.0);
+        assert!(open_streams(&server).await >= 100);
         drop((open, items, client));
-        eventually("nothing is open", async || open_streams(&server).await == 0.0).await;
+        eventually("nothing is open", async || open_streams(&server).await == 0).await;
     }
 
-    eventually("no connection is open", async || open_connections().await <= 2.0).await;
+    eventually("no connection is open", async || open_connections().await <= 2).await;
     eventually("tasks are as before", async || tasks() <= tasks_before + 8).await;
     // Other tests run in this process and open descriptors of their own.
     eventually("descriptors are gone", async || descriptors() < descriptors_before + 300).await;

@@ -69,15 +69,15 @@ async fn a_stream_is_the_apis_chunks() {
     let created = &text[text.find("\"created\":").expect("a time") + 10..][..10];
     let text = text.replace(id, "ID").replace(created, "TIME").replace(env!("CARGO_PKG_VERSION"), "VERSION");
     insta::assert_snapshot!(text, @r#"
-    data: {"id":"ID","created":TIME,"model":"mock-gpt-model","service_tier":"default","system_fingerprint":"fp_tokenecho_VERSION","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"role":"assistant","content":"","refusal":null},"logprobs":null,"finish_reason":null}],"usage":null}
+    data: {"id":"ID","object":"chat.completion.chunk","created":TIME,"model":"mock-gpt-model","service_tier":"default","system_fingerprint":"fp_tokenecho_VERSION","choices":[{"index":0,"delta":{"role":"assistant","content":"","refusal":null},"logprobs":null,"finish_reason":null}],"usage":null}
 
-    data: {"id":"ID","created":TIME,"model":"mock-gpt-model","service_tier":"default","system_fingerprint":"fp_tokenecho_VERSION","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"Hi"},"logprobs":null,"finish_reason":null}],"usage":null}
+    data: {"id":"ID","object":"chat.completion.chunk","created":TIME,"model":"mock-gpt-model","service_tier":"default","system_fingerprint":"fp_tokenecho_VERSION","choices":[{"index":0,"delta":{"content":"Hi"},"logprobs":null,"finish_reason":null}],"usage":null}
 
-    data: {"id":"ID","created":TIME,"model":"mock-gpt-model","service_tier":"default","system_fingerprint":"fp_tokenecho_VERSION","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":" you"},"logprobs":null,"finish_reason":null}],"usage":null}
+    data: {"id":"ID","object":"chat.completion.chunk","created":TIME,"model":"mock-gpt-model","service_tier":"default","system_fingerprint":"fp_tokenecho_VERSION","choices":[{"index":0,"delta":{"content":" you"},"logprobs":null,"finish_reason":null}],"usage":null}
 
-    data: {"id":"ID","created":TIME,"model":"mock-gpt-model","service_tier":"default","system_fingerprint":"fp_tokenecho_VERSION","object":"chat.completion.chunk","choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"stop"}],"usage":null}
+    data: {"id":"ID","object":"chat.completion.chunk","created":TIME,"model":"mock-gpt-model","service_tier":"default","system_fingerprint":"fp_tokenecho_VERSION","choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"stop"}],"usage":null}
 
-    data: {"id":"ID","created":TIME,"model":"mock-gpt-model","service_tier":"default","system_fingerprint":"fp_tokenecho_VERSION","object":"chat.completion.chunk","choices":[],"usage":{"prompt_tokens":8,"completion_tokens":2,"total_tokens":10,"prompt_tokens_details":{"cached_tokens":0,"audio_tokens":0},"completion_tokens_details":{"reasoning_tokens":0,"audio_tokens":0,"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}}}
+    data: {"id":"ID","object":"chat.completion.chunk","created":TIME,"model":"mock-gpt-model","service_tier":"default","system_fingerprint":"fp_tokenecho_VERSION","choices":[],"usage":{"prompt_tokens":8,"completion_tokens":2,"total_tokens":10,"prompt_tokens_details":{"cached_tokens":0,"audio_tokens":0},"completion_tokens_details":{"reasoning_tokens":0,"audio_tokens":0,"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}}}
 
     data: [DONE]
     "#);

@@ -1,7 +1,9 @@
 //! The binary as a user meets it: help, start, health check, signals, exit codes.
 
 use std::process::{Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
@@ -133,8 +135,8 @@ async fn sigterm_lets_streams_end_and_a_second_signal_does_not() {
     };
     let short = reqwest::Client::new().post(server.url("/v1/chat/completions")).json(&stream(20)).send();
     let short = short.await.expect("a stream");
-    let _long = reqwest::Client::new().post(server.url("/v1/chat/completions")).json(&stream(100_000)).send();
-    let _long = _long.await.expect("a stream");
+    let long = reqwest::Client::new().post(server.url("/v1/chat/completions")).json(&stream(100_000)).send();
+    let _open = long.await.expect("a stream");
     let begun = Instant::now();
 
     server.signal("-TERM").await;

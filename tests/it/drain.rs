@@ -1,6 +1,8 @@
 //! The way out: readiness first, open streams to their end or to the timeout, and then in form.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use serde_json::json;
 use tokenecho::Server;
@@ -63,7 +65,7 @@ async fn streams_beyond_the_timeout_end_in_form_on_both_protocols() {
         tokio::spawn(reqwest::Client::new().post(url).json(&unary).send())
     };
     eventually("three streams", async || {
-        metric(&server, "tokenecho_streams_open{protocol=\"http\"}").await > 1.0
+        metric(&server, "tokenecho_streams_open{protocol=\"http\"}").await > 1
     })
     .await;
 

@@ -109,18 +109,18 @@ async fn a_broken_change_keeps_the_keys_and_is_counted_once() {
     let server = with_keys(&file).await;
     let failures = async || metric(&server, "tokenecho_key_reload_failures_total").await;
 
-    for (count, broken) in [(1.0, "good\nnot a key"), (2.0, ""), (3.0, "alice:sha256:12")] {
+    for (count, broken) in [(1, "good\nnot a key"), (2, ""), (3, "alice:sha256:12")] {
         folder.write("keys", broken);
         eventually("it is counted", async || failures().await == count).await;
         assert!(accepts(&server, "good").await, "{broken:?}");
     }
     std::fs::remove_file(&file).expect("ours");
-    eventually("a missing file is counted", async || failures().await == 4.0).await;
+    eventually("a missing file is counted", async || failures().await == 4).await;
     assert!(accepts(&server, "good").await);
 
     folder.write("keys", "better");
     eventually("a good change is taken", async || accepts(&server, "better").await).await;
-    assert_eq!(failures().await, 4.0, "each failure once, however often it is looked at");
+    assert_eq!(failures().await, 4, "each failure once, however often it is looked at");
 }
 
 #[tokio::test]
@@ -154,7 +154,7 @@ async fn odd_keys_are_401() {
     };
 
     assert_eq!(ask(b"Bearer 123").await, 200);
-    let long = [b"Bearer ", &[b'x'; 20_000][..]].concat();
+    let long = [&b"Bearer "[..], &vec![b'x'; 20_000]].concat();
     for value in [&b"Bearer \xff\xfe"[..], b"Bearer 123 x", b"Bearer  123", b"Bearer\t123", b"123", &long] {
         assert_eq!(ask(value).await, 401, "{}", String::from_utf8_lossy(&value[..value.len().min(40)]));
     }

@@ -22,12 +22,12 @@ async fn a_caller_who_leaves_is_noticed_and_nothing_stays_behind() {
     let mut client = grpc::chat(&server).await;
     let items =
         client.stream_chat_completion(grpc::request(&without_stream(&endless))).await.expect("a stream");
-    assert_eq!((open("http").await, open("grpc").await), (1.0, 1.0));
+    assert_eq!((open("http").await, open("grpc").await), (1, 1));
     assert_eq!(chat(&server, &say("one too many")).await.status(), 429);
 
     drop((stream, items));
 
-    eventually("no stream is open", async || (open("http").await, open("grpc").await) == (0.0, 0.0)).await;
+    eventually("no stream is open", async || (open("http").await, open("grpc").await) == (0, 0)).await;
     completion(&server, &say("there is room again")).await;
 }
 
@@ -38,12 +38,12 @@ async fn a_caller_who_leaves_a_unary_call_is_noticed_too() {
     let open = async || metric(&server, "tokenecho_streams_open{protocol=\"http\"}").await;
 
     let waiting = tokio::spawn(reqwest::Client::new().post(url).json(&say("Hi")).send());
-    eventually("it is open", async || open().await == 1.0).await;
+    eventually("it is open", async || open().await == 1).await;
     waiting.abort();
 
-    eventually("it is not", async || open().await == 0.0).await;
+    eventually("it is not", async || open().await == 0).await;
     let left = "tokenecho_requests_total{endpoint=\"chat_completions\",protocol=\"http\",status=\"499\"}";
-    eventually("it is counted", async || metric(&server, left).await == 1.0).await;
+    eventually("it is counted", async || metric(&server, left).await == 1).await;
 }
 
 fn without_stream(request: &serde_json::Value) -> serde_json::Value {

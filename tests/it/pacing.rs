@@ -102,7 +102,7 @@ async fn a_late_token_does_not_push_those_behind_it() {
 #[tokio::test(start_paused = true)]
 async fn a_stop_sequence_makes_no_token_late() {
     let generation = generation("one two three", Pacing { ttft: SECOND, itl: SECOND }, |parameters| {
-        parameters.stop = vec![" two four".into()]
+        parameters.stop = vec![" two four".into()];
     });
 
     let deltas: Vec<_> = told(generation).await.into_iter().filter(|(_, what)| *what == "delta").collect();
@@ -133,7 +133,7 @@ async fn zero_is_no_delay_at_all() {
 #[tokio::test]
 async fn the_head_leaves_at_once_and_the_role_with_the_first_token() {
     let server = start(bare_echo().pacing(Duration::from_millis(300), Duration::ZERO)).await;
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
 
     let response = chat(&server, &with(say("Hi"), &json!({"stream": true}))).await;
     let head = begun.elapsed();
@@ -153,7 +153,7 @@ async fn tokens_are_not_held_back_by_nagles_algorithm() {
     let mut best = Duration::MAX;
 
     for _ in 0..5 {
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         chat(&server, &request).await.text().await.expect("a body");
         best = best.min(begun.elapsed());
     }

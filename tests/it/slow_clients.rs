@@ -1,7 +1,9 @@
 //! Slow, silent and half-broken peers: each gone in its promised time, everybody else served meanwhile.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use serde_json::json;
 use tokenecho::Server;
@@ -75,7 +77,7 @@ async fn an_idle_connection_outlives_the_head_timeout_and_not_its_own() {
 
     let took = closed_after(server.addresses().api, b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n", b"").await;
 
-    assert!(took >= 2 * SHORT - SHORT / 4 && took < 6 * SHORT, "{took:?}");
+    assert!(took >= SHORT * 7 / 4 && took < 6 * SHORT, "{took:?}");
 }
 
 #[tokio::test]
@@ -147,7 +149,7 @@ async fn a_grpc_message_that_drips_is_a_deadline_exceeded() {
 
     assert!(peer.until(h2::HEADERS).await.is_some());
     let ended = "tokenecho_requests_total{endpoint=\"chat_completions\",protocol=\"grpc\",status=\"DeadlineExceeded\"}";
-    eventually("told as its status", async || metric(&server, ended).await == 1.0).await;
+    eventually("told as its status", async || metric(&server, ended).await == 1).await;
 }
 
 #[tokio::test]
@@ -162,7 +164,7 @@ async fn a_reader_that_takes_nothing_loses_its_stream_on_http2() {
     let reset = peer.until(h2::RST_STREAM).await.expect("the stream is reset, the connection stays");
     assert_eq!(reset.stream, 1);
     eventually("nothing is open", async || {
-        metric(&server, "tokenecho_streams_open{protocol=\"http\"}").await == 0.0
+        metric(&server, "tokenecho_streams_open{protocol=\"http\"}").await == 0
     })
     .await;
     peer.send(&h2::frame(h2::SETTINGS, 0, 0, &[0, 4, 0, 0, 0xff, 0xff])).await;
@@ -180,8 +182,8 @@ async fn a_reader_that_takes_nothing_loses_its_connection_on_http1() {
     socket.write_all(&raw::chat(endless.to_string().as_bytes())).await.expect("the server reads");
 
     let open = async || metric(&server, "tokenecho_streams_open{protocol=\"http\"}").await;
-    eventually("it is open", async || open().await == 1.0).await;
-    eventually("it is not", async || open().await == 0.0).await;
+    eventually("it is open", async || open().await == 1).await;
+    eventually("it is not", async || open().await == 0).await;
 }
 
 #[tokio::test]
@@ -216,7 +218,7 @@ async fn a_thousand_idle_and_two_thousand_passing_connections_cost_nothing_lasti
     completion(&server, &say("everybody else")).await;
     drop(idle);
     // Asking keeps a connection of its own.
-    eventually("all are gone", async || open().await <= 2.0).await;
+    eventually("all are gone", async || open().await <= 2).await;
 }
 
 #[tokio::test]

@@ -33,5 +33,5 @@ pub async fn create_chat_completion(
     }
     let heading = answer.heading.clone();
     let completion = Completion::collect(answer).await?;
-    Ok(Json(ChatCompletion::new(heading, completion)).into_response())
+    Ok(Json(ChatCompletion::new(&heading, completion)).into_response())
 }

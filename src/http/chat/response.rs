@@ -6,12 +6,29 @@ use crate::engine::{Completion, Event, FinishReason, Usage};
 use crate::http::sse::{Render, write_json};
 use crate::service::Heading;
 
+/// What every object of one answer begins with, in the API's order.
+#[derive(Serialize)]
+struct Envelope<'a> {
+    id: &'a str,
+    object: &'static str,
+    created: i64,
+    model: &'a str,
+    service_tier: &'a str,
+    system_fingerprint: &'a str,
+}
+
+impl<'a> Envelope<'a> {
+    fn of(heading: &'a Heading, object: &'static str) -> Self {
+        let Heading { id, created, model, service_tier, system_fingerprint } = heading;
+        Self { id, object, created: *created, model, service_tier, system_fingerprint }
+    }
+}
+
 /// The API's chat completion object.
 #[derive(Serialize)]
-pub struct ChatCompletion {
+pub struct ChatCompletion<'a> {
     #[serde(flatten)]
-    heading: Heading,
-    object: &'static str,
+    envelope: Envelope<'a>,
     choices: Vec<ChoiceObject>,
     usage: UsageObject,
 }
@@ -31,9 +48,9 @@ struct MessageObject {
     refusal: (),
 }
 
-impl ChatCompletion {
+impl<'a> ChatCompletion<'a> {
     /// The object for a whole answer.
-    pub fn new(heading: Heading, completion: Completion) -> Self {
+    pub fn new(heading: &'a Heading, completion: Completion) -> Self {
         let choice = |(index, choice): (usize, crate::engine::Choice)| ChoiceObject {
             index,
             message: MessageObject { role: "assistant", content: choice.text, refusal: () },
@@ -41,8 +58,7 @@ impl ChatCompletion {
             finish_reason: choice.finish_reason.as_str(),
         };
         Self {
-            heading,
-            object: "chat.completion",
+            envelope: Envelope::of(heading, "chat.completion"),
             choices: completion.choices.into_iter().enumerate().map(choice).collect(),
             usage: completion.usage.into(),
         }
@@ -99,14 +115,8 @@ pub struct ChunkRenderer {
 impl ChunkRenderer {
     /// A renderer for the chunks of one answer.
     pub fn new(heading: &Heading, include_usage: bool) -> Self {
-        #[derive(Serialize)]
-        struct Opening<'a> {
-            #[serde(flatten)]
-            heading: &'a Heading,
-            object: &'static str,
-        }
         let mut opening = Vec::with_capacity(256);
-        write_json(&mut opening, &Opening { heading, object: "chat.completion.chunk" });
+        write_json(&mut opening, &Envelope::of(heading, "chat.completion.chunk"));
         opening.truncate(opening.len() - b"}\n\n".len());
         opening.extend_from_slice(b",\"choices\":[");
         let closing: &[u8] = if include_usage { b"],\"usage\":null}\n\n" } else { b"]}\n\n" };

@@ -84,12 +84,16 @@ fn to_proto(body: &Value) -> Value {
                 _ => {}
             }
             if let Some(Value::Array(calls)) = message.get_mut("tool_calls") {
-                calls.iter_mut().for_each(|call| *call = without_type(call.take()));
+                for call in calls {
+                    *call = without_type(call.take());
+                }
             }
         }
     }
     if let Some(Value::Array(tools)) = body.get_mut("tools") {
-        tools.iter_mut().for_each(|tool| *tool = without_type(tool.take()));
+        for tool in tools {
+            *tool = without_type(tool.take());
+        }
     }
     if let Some(Value::String(stop)) = body.get("stop").cloned() {
         body["stop"] = json!([stop]);

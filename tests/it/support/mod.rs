@@ -30,12 +30,12 @@ pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
-/// The value of a metric's first line that begins with `series`.
-pub async fn metric(server: &Server, series: &str) -> f64 {
+/// The count in a metric's first line that begins with `series`.
+pub async fn metric(server: &Server, series: &str) -> u64 {
     let url = format!("{}/metrics", server.admin_url().expect("the test opened the operators' door"));
     let text = reqwest::get(url).await.expect("metrics").text().await.expect("text");
     let line = text.lines().find(|line| line.starts_with(series));
-    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
 }
 
 /// With the operators' door open, on a free port.

@@ -17,7 +17,7 @@ pub async fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
 /// Reads until the server closes or is silent for two seconds.
 pub async fn read(socket: &mut TcpStream) -> String {
     let mut answer = Vec::new();
-    let mut buffer = [0; 16 * 1024];
+    let mut buffer = vec![0; 16 * 1024];
     while let Ok(Ok(length @ 1..)) = timeout(Duration::from_secs(2), socket.read(&mut buffer)).await {
         answer.extend_from_slice(&buffer[..length]);
     }

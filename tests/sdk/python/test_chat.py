@@ -212,7 +212,8 @@ def test_an_agent_loop_ends_with_the_tools_result(client):
 
 
 def test_text_of_any_script_comes_back_as_it_was(client):
-    said = " na\u00efve \u4f60\u597d\u3002 \U0001f469\u200d\U0001f4bb \u0627\u0644\u0633\u0644\u0627\u0645\r\n\t\"\\ \x00 \u2028 "
+    scripts = "na\u00efve \u4f60\u597d\u3002 \u0627\u0644\u0633\u0644\u0627\u0645 \U0001f469\u200d\U0001f4bb"
+    said = f' {scripts}\r\n\t"\\ \x00 \u2028 '
 
     messages = [{"role": "user", "content": said}]
     completion = client.chat.completions.create(model="gpt-5", messages=messages)
