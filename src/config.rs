@@ -8,7 +8,7 @@ mod file;
 
 use std::ffi::OsString;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, Parser, Subcommand};
@@ -174,6 +174,14 @@ pub fn load(
         Some(Command::Healthcheck { grpc, config }) => Action::Healthcheck { config: *config, grpc },
     };
     Ok(Loaded { action, notes })
+}
+
+/// What is wrong with the text of a config file.
+pub fn check_file(text: &str) -> Vec<Fault> {
+    let table = Table::new();
+    let (settings, mut faults) = table.file_text(Path::new("config"), text);
+    faults.extend(settings.iter().filter_map(|setting| table.fault_in(setting)));
+    faults
 }
 
 /// An option as environment or file set it.

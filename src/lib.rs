@@ -27,6 +27,8 @@ pub mod auth;
 pub mod config;
 pub mod engine;
 pub mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod greeting;
 mod grpc;
 mod http;

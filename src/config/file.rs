@@ -26,23 +26,30 @@ enum Value {
 impl Table {
     /// The settings in a file, and what is wrong with it; values are not checked here.
     pub(super) fn file(&self, path: &Path) -> (Vec<Setting>, Vec<Fault>) {
-        let fault =
-            |message: String| (vec![], vec![Fault { place: path.display().to_string(), line: 0, message }]);
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) => return fault(error.to_string()),
-        };
+        match std::fs::read_to_string(path) {
+            Ok(text) => self.file_text(path, &text),
+            Err(error) => (vec![], vec![in_file(path, error)]),
+        }
+    }
+
+    /// The settings in a file's text; `path` is for faults.
+    pub(super) fn file_text(&self, path: &Path, text: &str) -> (Vec<Setting>, Vec<Fault>) {
         if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
             return Default::default();
         }
-        let fields = match serde_saphyr::from_str::<BTreeMap<String, Spanned<Value>>>(&text) {
+        let fields = match serde_saphyr::from_str::<BTreeMap<String, Spanned<Value>>>(text) {
             Ok(fields) => fields,
-            Err(error) => return fault(error.to_string()),
+            Err(error) => return (vec![], vec![in_file(path, error)]),
         };
-        let mut reader = FileReader { table: self, path, text: &text, settings: vec![], faults: vec![] };
+        let mut reader = FileReader { table: self, path, text, settings: vec![], faults: vec![] };
         reader.read(fields, None);
         (reader.settings, reader.faults)
     }
+}
+
+/// What is wrong with the file as a whole.
+fn in_file(path: &Path, error: impl fmt::Display) -> Fault {
+    Fault { place: path.display().to_string(), line: 0, message: error.to_string() }
 }
 
 struct FileReader<'a> {

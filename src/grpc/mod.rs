@@ -12,6 +12,7 @@ mod models;
 pub mod status;
 
 pub use call::is_of;
+pub use convert::read as read_chat_request;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;

@@ -11,6 +11,8 @@ mod models;
 mod operations;
 mod sse;
 
+pub use chat::read as read_chat_request;
+
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, Method, Uri};

@@ -4,6 +4,8 @@
 mod request;
 mod response;
 
+pub use request::read;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::Extensions;
@@ -23,7 +25,7 @@ pub async fn create_chat_completion(
     body: JsonBody,
 ) -> Result<Response, ApiError> {
     let call = Call::of(&extensions)?;
-    let (parameters, steering) = request::read(body.text()?, service.validation())?;
+    let (parameters, steering) = read(body.text()?, service.validation())?;
     drop(body);
     let streamed = parameters.stream.enabled;
     let answer = service.generate(&call, parameters, steering)?;

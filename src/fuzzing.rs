@@ -1,0 +1,53 @@
+//! The doors through which a stranger's bytes come in, for fuzzers and property tests; no API to build on.
+//!
+//! Each takes any bytes and panics only where the product would.
+
+use axum::http::{HeaderMap, HeaderValue, header};
+use prost::Message;
+
+use crate::auth::{ApiKeys, AuthOptions};
+use crate::engine::{Budget, ChatParameters, EchoEngine, Generation, Pacing, Validation};
+use crate::service::simulation::Simulation;
+
+/// A chat request's body, through to the engine. Gives what was said, where the request is a good one.
+pub fn chat_request(body: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(body).ok()?;
+    let (parameters, _) = crate::http::read_chat_request(text, Validation::Default).ok()?;
+    said(parameters)
+}
+
+/// A gRPC request's message, through to the engine.
+pub fn grpc_request(message: &[u8]) -> Option<String> {
+    let message = crate::pb::CreateChatCompletionRequest::decode(message).ok()?;
+    let (parameters, _) = crate::grpc::read_chat_request(message, true).ok()?;
+    said(parameters)
+}
+
+/// The value of an Authorization header, and of the directives' headers. Whether it is let in; only `Bearer 123` is.
+pub fn headers(value: &[u8]) -> bool {
+    let Ok(value) = HeaderValue::from_bytes(value) else { return false };
+    let mut headers = HeaderMap::new();
+    for name in ["x-mock-ttft", "x-mock-itl", "x-mock-status"] {
+        headers.insert(name, value.clone());
+    }
+    let _ = Simulation::from_headers(&headers);
+    headers.insert(header::AUTHORIZATION, value);
+    let api_key = vec!["123".parse().expect("a key")];
+    let keys = ApiKeys::load(&AuthOptions { api_key, ..AuthOptions::default() }).expect("no files are read");
+    keys.check(&headers).is_ok()
+}
+
+/// A config file's text. Whether it holds nothing wrong.
+pub fn config_file(text: &[u8]) -> bool {
+    std::str::from_utf8(text).is_ok_and(|text| crate::config::check_file(text).is_empty())
+}
+
+fn said(parameters: ChatParameters) -> Option<String> {
+    let request = parameters.validate(Validation::Default).ok()?;
+    let budget = Budget { tokens: 1000, bytes: 1 << 20 };
+    let generation = Generation::new(&EchoEngine::new(""), &request, Pacing::default(), budget).ok()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without IO");
+    let completion =
+        runtime.block_on(crate::engine::Completion::collect(generation)).expect("an echo does not fail");
+    Some(completion.choices.into_iter().map(|choice| choice.text).collect())
+}
