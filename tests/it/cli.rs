@@ -283,3 +283,28 @@ async fn help_shows_every_option_with_its_default() {
         assert!(text.contains(shown), "{shown}");
     }
 }
+
+#[tokio::test]
+async fn the_readme_has_every_option_with_its_default() {
+    let help = output(&["--help"], &[]).await;
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    let readme = include_str!("../../README.md");
+    let mut flags = 0;
+
+    for option in help.split("\n      --").skip(1) {
+        let flag = option.split([' ', '[', '\n']).next().expect("a name");
+        if ["help", "version"].contains(&flag) {
+            continue;
+        }
+        flags += 1;
+        let row = readme.lines().find(|line| line.starts_with("| `") && line.contains(&format!("`--{flag}")));
+        let row = row.unwrap_or_else(|| panic!("the README has no row for --{flag}"));
+        let default = option.split("[default: ").nth(1).and_then(|rest| rest.split(']').next());
+        // Long defaults are told elsewhere in the README, or in words.
+        if let Some(default) = default.filter(|default| default.len() < 12) {
+            assert!(row.contains(&format!("`{default}`")), "--{flag} is {default}: {row}");
+        }
+    }
+
+    assert!(flags > 30, "{flags}");
+}

@@ -1,0 +1,6 @@
+//! A config file's text.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|text: &[u8]| {
+    tokenecho::fuzzing::config_file(text);
+});
