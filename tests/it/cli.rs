@@ -297,7 +297,9 @@ async fn the_readme_has_every_option_with_its_default() {
             continue;
         }
         flags += 1;
-        let row = readme.lines().find(|line| line.starts_with("| `") && line.contains(&format!("`--{flag}")));
+        let (alone, with_value) = (format!("`--{flag}`"), format!("`--{flag} "));
+        let mut rows = readme.lines().filter(|line| line.starts_with("| `"));
+        let row = rows.find(|line| line.contains(&alone) || line.contains(&with_value));
         let row = row.unwrap_or_else(|| panic!("the README has no row for --{flag}"));
         let default = option.split("[default: ").nth(1).and_then(|rest| rest.split(']').next());
         // Long defaults are told elsewhere in the README, or in words.
