@@ -4,6 +4,7 @@
 //! `--itl` is the variable `TOKENECHO_ITL` and the file's `itl:`. Environment and file are turned into flags and
 //! parsed by the same parser, each value on its own first, so that all faults are told at once.
 
+mod doors;
 mod file;
 
 use std::ffi::OsString;
@@ -13,9 +14,10 @@ use std::path::{Path, PathBuf};
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, Parser, Subcommand};
 
+pub use doors::{DoorOptions, Port, Reflection};
+
 use crate::auth::AuthOptions;
 use crate::engine::PacingOptions;
-use crate::server::DoorOptions;
 use crate::service::ServiceOptions;
 use crate::service::limits::LimitOptions;
 use crate::telemetry::LogOptions;

@@ -9,6 +9,7 @@ mod echo;
 mod event;
 mod generation;
 mod pacing;
+mod parameters;
 mod request;
 mod stop;
 pub mod tokens;
@@ -20,10 +21,10 @@ pub use echo::EchoEngine;
 pub use event::{Choice, Completion, Event, FinishReason, Usage};
 pub use generation::{Budget, Generation};
 pub use pacing::{Pacing, PacingOptions};
-pub use request::{
-    ChatParameters, Content, GenerationRequest, Message, Part, Role, StreamParameters, Tool, Validation,
-    at_most, empty_array, empty_string, unsupported_value,
+pub use parameters::{
+    ChatParameters, StreamParameters, Validation, at_most, empty_array, empty_string, unsupported_value,
 };
+pub use request::{Content, GenerationRequest, Message, Part, Role, Tool};
 
 use crate::error::ApiError;
 

@@ -9,8 +9,7 @@ use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::request::Parts;
-use axum::http::{HeaderValue, Request, Response, Version, header};
+use axum::http::{Request, Response};
 use axum::response::IntoResponse;
 use axum::routing::future::RouteFuture;
 use axum::routing::get;
@@ -19,9 +18,9 @@ use tower::Layer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::error;
 
-use super::options::{DoorOptions, Reflection};
 use super::recorded::Recorded;
 use crate::auth::{ApiKeys, Caller, Door, Guarded, RequireKey};
+use crate::config::{DoorOptions, Reflection};
 use crate::error::ApiError;
 use crate::service::Service;
 use crate::service::record::{Endpoint, Protocol, Record};
@@ -119,17 +118,6 @@ impl Door<Body, Body> for ApiDoor {
             Protocol::Http => error.clone().into_response(),
             Protocol::Grpc => Status::from(error.clone()).into_http(),
         }
-    }
-}
-
-/// gRPC is HTTP/2 with one of its two content types; everything else is HTTP.
-pub fn protocol(request: &Parts) -> Protocol {
-    let content_type = request.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    match content_type {
-        Some(b"application/grpc" | b"application/grpc+proto") if request.version == Version::HTTP_2 => {
-            Protocol::Grpc
-        }
-        _ => Protocol::Http,
     }
 }
 

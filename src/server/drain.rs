@@ -7,7 +7,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use super::connection::Connections;
-use super::options::DoorOptions;
+use crate::config::DoorOptions;
 use crate::service::lifecycle::{Lifecycle, Phase};
 
 /// What streams have to send their last words after they were told to end.

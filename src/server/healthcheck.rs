@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use super::options::{DoorOptions, Port};
+use crate::config::{DoorOptions, Port};
 
 /// An answer that takes longer is none.
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -8,7 +8,6 @@ mod door;
 mod drain;
 pub mod healthcheck;
 mod keys;
-mod options;
 mod reader;
 mod recorded;
 mod socket;
@@ -23,10 +22,8 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Semaphore;
 use tracing::warn;
 
-pub use options::{DoorOptions, Port, Reflection};
-
 use crate::auth::{ApiKey, ApiKeys, KeyFileError};
-use crate::config::Config;
+use crate::config::{Config, DoorOptions, Port};
 use crate::engine::{EchoEngine, Engine, Pacing};
 use crate::service::Service;
 use crate::service::lifecycle::{Lifecycle, Phase};

@@ -13,7 +13,6 @@ use hyper::body::{Frame, SizeHint};
 use tonic::{Code, Status};
 use tower::Service as TowerService;
 
-use super::door::protocol;
 use crate::error::ApiError;
 use crate::service::Service;
 use crate::service::record::{Endpoint, Protocol, Record};
@@ -57,7 +56,7 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let (mut parts, body) = request.into_parts();
-        let protocol = protocol(&parts);
+        let protocol = Protocol::of(&parts);
         let endpoint = (self.endpoint_of)(protocol, parts.uri.path());
         let record = Record::open(protocol, endpoint, &parts.headers);
         parts.extensions.insert(record.clone());

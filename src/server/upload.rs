@@ -12,7 +12,6 @@ use http_body_util::BodyExt;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::door::protocol;
 use crate::error::ApiError;
 use crate::grpc;
 use crate::service::Service;
@@ -44,7 +43,7 @@ pub fn bounded(request: Request<Incoming>, service: &Service) -> Request<Body> {
         // HTTP/2 has its own way to refuse the rest of a body.
         lingers: parts.version != Version::HTTP_2 && !waits,
     };
-    if protocol(&parts) == Protocol::Grpc {
+    if Protocol::of(&parts) == Protocol::Grpc {
         // The message is bounded by tonic, which knows its length beforehand. Reflection asks as long as it likes.
         let is_open_ended = grpc::REFLECTION.iter().any(|name| grpc::is_of(parts.uri.path(), name));
         body.left = (!is_open_ended).then_some(limits.max_body + MESSAGE_HEAD);

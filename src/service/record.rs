@@ -7,7 +7,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Version, header};
 use tokio::time::Instant;
 use tracing::{debug, info};
 
@@ -25,6 +26,17 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// gRPC is HTTP/2 with one of its two content types; everything else is HTTP.
+    pub fn of(request: &Parts) -> Self {
+        let content_type = request.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+        match content_type {
+            Some(b"application/grpc" | b"application/grpc+proto") if request.version == Version::HTTP_2 => {
+                Self::Grpc
+            }
+            _ => Self::Http,
+        }
+    }
+
     /// As metrics and logs spell it.
     pub fn as_str(self) -> &'static str {
         match self {

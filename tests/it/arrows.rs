@@ -7,7 +7,7 @@ use std::path::Path;
 const ARROWS: [(&str, &[&str]); 15] = [
     ("main", &["config", "greeting", "server", "telemetry"]),
     ("greeting", &["auth", "server", "units", "version"]),
-    ("config", &["auth", "engine", "server", "service", "telemetry", "version"]),
+    ("config", &["auth", "engine", "service", "telemetry", "units", "version"]),
     ("server", &["auth", "config", "engine", "error", "grpc", "http", "service", "units"]),
     ("http", &["engine", "error", "service", "version"]),
     ("grpc", &["engine", "error", "pb", "service"]),

@@ -1,9 +1,10 @@
 //! The key check: one for every door and both protocols, denying by default.
 
 use serde_json::json;
+use tokenecho::config::Reflection;
 use tokenecho::pb::ListModelsRequest;
 use tokenecho::pb::model_service_client::ModelServiceClient;
-use tokenecho::server::{Reflection, StartError};
+use tokenecho::server::StartError;
 use tonic::{Code, Request};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;

@@ -1,6 +1,6 @@
 //! The doors: both protocols on each, and where they are.
 
-use tokenecho::server::Port;
+use tokenecho::config::Port;
 use tonic::transport::Endpoint;
 
 use crate::support::http::{echoed, say};

@@ -40,7 +40,7 @@ pub async fn metric(server: &Server, series: &str) -> u64 {
 
 /// With the operators' door open, on a free port.
 pub fn with_admin(builder: Builder) -> Builder {
-    builder.configure(|config| config.doors.admin_port = Some(tokenecho::server::Port::At(0)))
+    builder.configure(|config| config.doors.admin_port = Some(tokenecho::config::Port::At(0)))
 }
 
 /// Resident memory of this process, in bytes; the server under test runs in it.

@@ -1,0 +1,129 @@
+//! How serde walks one level of a value: what is known or wanted is kept as raw text, the rest passed over.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// A string that borrows where it can.
+pub struct Text<'a>(pub Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Text<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+/// Keeps the fields of these names, passes over the others.
+pub struct KnownFields {
+    pub known: &'static [&'static str],
+}
+
+/// The fields found.
+pub struct Fields<'a> {
+    pub values: Vec<Option<&'a RawValue>>,
+    pub duplicate: Option<&'static str>,
+    pub unknown: Option<String>,
+}
+
+impl<'de> Visitor<'de> for KnownFields {
+    type Value = Fields<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+        let mut fields = Fields { values: vec![None; self.known.len()], duplicate: None, unknown: None };
+        while let Some(Text(name)) = map.next_key()? {
+            let Some(index) = self.known.iter().position(|known| *known == name) else {
+                map.next_value::<IgnoredAny>()?;
+                fields.unknown.get_or_insert_with(|| name.into_owned());
+                continue;
+            };
+            if fields.values[index].replace(map.next_value()?).is_some() {
+                fields.duplicate = Some(self.known[index]);
+            }
+        }
+        Ok(fields)
+    }
+}
+
+/// Keeps the first `most` fields, counts all.
+pub struct EntriesVisitor {
+    pub most: usize,
+}
+
+/// The fields found.
+pub struct Entries<'a> {
+    pub kept: Vec<(String, &'a RawValue)>,
+    pub count: usize,
+}
+
+impl<'de> Visitor<'de> for EntriesVisitor {
+    type Value = Entries<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries<'de>, A::Error> {
+        let mut entries = Entries { kept: Vec::new(), count: 0 };
+        while let Some(Text(name)) = map.next_key()? {
+            entries.count += 1;
+            if entries.count > self.most {
+                map.next_value::<IgnoredAny>()?;
+            } else {
+                entries.kept.push((name.into_owned(), map.next_value()?));
+            }
+        }
+        Ok(entries)
+    }
+}
+
+/// Keeps the first `most` items, counts all.
+pub struct ItemsVisitor {
+    pub most: usize,
+}
+
+/// The items found.
+pub struct Items<'a> {
+    pub kept: Vec<&'a RawValue>,
+    pub count: usize,
+}
+
+impl<'de> Visitor<'de> for ItemsVisitor {
+    type Value = Items<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Items<'de>, A::Error> {
+        let mut items = Items { kept: Vec::new(), count: 0 };
+        while items.kept.len() < self.most {
+            let Some(item) = seq.next_element()? else { break };
+            items.kept.push(item);
+        }
+        items.count = items.kept.len();
+        while seq.next_element::<IgnoredAny>()?.is_some() {
+            items.count += 1;
+        }
+        Ok(items)
+    }
+}
