@@ -1,14 +1,15 @@
 //! Streams: how punctual 2 000 open streams are, and what memory each takes.
 //!
-//! `cargo bench --bench streams` (half a minute) opens 2 000 streams of 200 tokens within a second, 50 ms between
-//! tokens: over HTTP with a connection each, then over gRPC with eight for all. It shows how late tokens were, by
-//! the server's own histogram and as the client sees it, and what the server took with all streams open: processor
-//! time as a share of one core, and memory, beside what it had before and has after.
+//! `cargo bench --bench streams` (half a minute) opens 2 000 streams of 200 tokens within a second, 50 ms
+//! between tokens: over HTTP with a connection each, then over gRPC with eight for all. It shows how late
+//! tokens were, by the server's own histogram and as the client sees it, and what the server took with all
+//! streams open: processor time as a share of one core, and memory, beside what it had before and has after.
 //!
-//! The server counts from the time a token was due (p50 and p99 are the upper bounds of their buckets); the client
-//! from the arrival of the stream's first token, so that a late first token makes the others early there. Both
-//! share the processors, and the client's figure holds its own delays too. Memory is what is resident: what the
-//! kernel keeps for a socket is not in it. HTTP takes an open file a stream on either side: `ulimit -n 4096`.
+//! The server counts from the time a token was due (p50 and p99 are the upper bounds of their buckets); the
+//! client from the arrival of the stream's first token, so that a late first token makes the others early
+//! there. Both share the processors, and the client's figure holds its own delays too. Memory is what is
+//! resident: what the kernel keeps for a socket is not in it. HTTP takes an open file a stream on either
+//! side: `ulimit -n 4096`.
 
 mod support;
 
@@ -39,9 +40,10 @@ const ITL: Duration = Duration::from_millis(50);
 const PLATEAU: Duration = Duration::from_secs(8);
 const GRPC_CONNECTIONS: usize = 8;
 
-const HEAD: &str = "\
-      ms late, server    ms late, client             cores    MiB                         KiB
-         p50      p99      p50      p99      max      used   idle    open   after    a stream";
+const HEAD: [&str; 2] = [
+    "      ms late, server    ms late, client             cores    MiB                         KiB",
+    "         p50      p99      p50      p99      max      used   idle    open   after    a stream",
+];
 
 /// When each token of a stream came.
 type Arrivals = Vec<Instant>;
@@ -53,7 +55,7 @@ async fn main() -> Outcome<()> {
     }
     let mut table = std::io::stdout();
     writeln!(table, "{STREAMS} streams of {TOKENS} tokens, {ITL:?} apart\n")?;
-    writeln!(table, "{HEAD}")?;
+    writeln!(table, "{}", HEAD.join("\n"))?;
     let server = start().await?;
     let address = server.address;
     writeln!(table, "HTTP {}", measure(&server, |_| http_stream(address)).await?)?;

@@ -4,10 +4,11 @@
 //! second for streams, each as a share of what hyper does, and the server's processor time for one request.
 //!
 //! The bare server runs on the same runtime, does nothing but answer, and gives the very bytes that tokenecho
-//! gave: a stream as one body. The client is the same, 64 keep-alive connections, and takes its part of the same
-//! processors: with all of them busy, rates are of client and server together. The server's own processor time is
-//! the figure that does not depend on the client. Rounds alternate, so that a slower minute hits all alike; each
-//! line is the median round. By default tokenecho logs a line for each request: it is measured with and without.
+//! gave: a stream as one body. The client is the same, 64 keep-alive connections, and takes its part of the
+//! same processors: with all of them busy, rates are of client and server together. The server's own
+//! processor time is the figure that does not depend on the client. Rounds alternate, so that a slower minute
+//! hits all alike; each line is the median round. By default tokenecho logs a line for each request: it is
+//! measured with and without.
 
 mod support;
 
@@ -188,7 +189,8 @@ async fn start_bare_server(body: &[u8]) -> Outcome<Server> {
     .await
 }
 
-/// What tokenecho is measured by: hyper, and nothing else. It reads a request, and answers with constant bytes.
+/// What tokenecho is measured by: hyper, and nothing else. It reads a request, and answers with constant
+/// bytes.
 async fn bare_server(port: u16) -> Outcome<()> {
     // Should the process that started it be killed, it does not stay for long.
     const LIFE: Duration = Duration::from_secs(300);

@@ -10,8 +10,10 @@ for target in chat_request grpc_request headers config_file; do
   echo "== $target for $seconds s"
   # New inputs go to a folder that is thrown away; the seeds are added to by hand.
   mkdir "$found/$target"
-  cargo +nightly fuzz run "$target" "$found/$target" "fuzz/seeds/$target" -- \
-    -max_total_time="$seconds" -max_len=4096 -rss_limit_mb=2048 -timeout=10 -print_final_stats=1 2>&1 |
-    grep -E '^(stat::number_of_executed_units|stat::peak_rss_mb|==[0-9]+==|SUMMARY|thread|Done)' || true
-  [ "${PIPESTATUS[0]}" = 0 ]
+  if ! cargo +nightly fuzz run "$target" "$found/$target" "fuzz/seeds/$target" -- \
+    -max_total_time="$seconds" -max_len=4096 -rss_limit_mb=2048 -timeout=10 -print_final_stats=1 >"$found/log" 2>&1; then
+    tail -n 40 "$found/log"
+    exit 1
+  fi
+  grep -E '^stat::(number_of_executed_units|peak_rss_mb)' "$found/log"
 done

@@ -35,7 +35,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts tokenecho without an operators' door. Its log goes nowhere, yet is written: `log` is its `RUST_LOG`.
+    /// Starts tokenecho without an operators' door. Its log goes nowhere, yet is written: `log` is its
+    /// `RUST_LOG`.
     pub async fn tokenecho(log: &str, arguments: &[&str]) -> Outcome<Self> {
         Self::start(|port| {
             let mut command = Command::new(env!("CARGO_BIN_EXE_tokenecho"));
@@ -144,8 +145,8 @@ pub fn long_message() -> String {
 
 /// How many events end in `data`, a piece of a stream cut anywhere.
 ///
-/// Both ends of a line are cheaper to find than `data:`, and a client shares the processors with the server it
-/// measures. An event of tokenecho is one line and an empty one; what it says has its line ends escaped.
+/// Both ends of a line are cheaper to find than `data:`, and a client shares the processors with the server
+/// it measures. An event of tokenecho is one line and an empty one; what it says has its line ends escaped.
 pub fn line_ends(data: &[u8]) -> usize {
     data.iter().map(|byte| usize::from(*byte == b'\n')).sum()
 }

@@ -167,3 +167,25 @@ impl AsyncWrite for Socket {
         Pin::new(&mut self.socket).poll_write_vectored(cx, bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::config::Config;
+
+    #[tokio::test]
+    async fn an_accepted_socket_waits_for_no_acknowledgement_and_notices_a_vanished_peer() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+        let peer = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("a connection");
+
+        configure(&peer, &Config::default().limits).expect("it is there");
+
+        assert!(peer.nodelay().expect("an option"));
+        let socket = SockRef::from(&peer);
+        assert_eq!(socket.tcp_user_timeout().expect("an option"), Some(Duration::from_secs(30)));
+        assert!(socket.keepalive().expect("an option"));
+        assert_eq!(socket.tcp_keepalive_time().expect("an option"), Duration::from_secs(10));
+    }
+}

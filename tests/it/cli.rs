@@ -32,6 +32,11 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+async fn signal(id: u32, signal: &str) {
+    let status = Command::new("kill").args([signal, &id.to_string()]).status().await.expect("kill runs");
+    assert!(status.success());
+}
+
 /// A running server: the process, what it goes on logging, and its start record.
 struct Running {
     process: Child,
@@ -61,9 +66,7 @@ impl Running {
     }
 
     async fn signal(&self, signal: &str) {
-        let id = self.process.id().expect("it runs").to_string();
-        let status = Command::new("kill").args([signal, &id]).status().await.expect("kill runs");
-        assert!(status.success());
+        self::signal(self.process.id().expect("it runs"), signal).await;
     }
 
     /// The log's records from here to the end of the process, and its exit code.
@@ -309,4 +312,40 @@ async fn the_readme_has_every_option_with_its_default() {
     }
 
     assert!(flags > 30, "{flags}");
+}
+
+#[tokio::test]
+async fn keys_prompts_and_replies_are_in_no_log_at_any_level() {
+    let server =
+        Running::start(&["--api-key", "alice:marked-key", "--itl", "0"], &[("RUST_LOG", "trace")]).await;
+    let (url, id) = (server.url(""), server.process.id().expect("it runs"));
+    // Read meanwhile: a full pipe would hold the server up.
+    let logged = tokio::spawn(server.end());
+    let http2 = reqwest::Client::builder().http2_prior_knowledge().build().expect("a client");
+    for client in [reqwest::Client::new(), http2] {
+        for (key, path) in [
+            ("marked-key", "/v1/chat/completions"),
+            ("marked-wrong", "/v1/chat/completions"),
+            ("marked-key", "/v1/nowhere"),
+            ("marked-key", "/tokenecho.v1.ChatService/CreateChatCompletion"),
+        ] {
+            for body in
+                [say("marked-prompt").to_string(), "{\"marked-broken".into(), "{\"messages\":1}".into()]
+            {
+                let request = client
+                    .post(format!("{url}{path}"))
+                    .bearer_auth(key)
+                    .header("content-type", "application/json");
+                request.body(body).send().await.expect("an answer").bytes().await.expect("a body");
+            }
+        }
+    }
+
+    signal(id, "-TERM").await;
+    let (records, code) = logged.await.expect("no panic");
+    let text: String = records.iter().map(Value::to_string).collect();
+
+    assert_eq!(code, Some(0));
+    assert!(text.contains("alice"));
+    assert!(!text.contains("marked"), "{}", &text[text.find("marked").unwrap_or_default()..]);
 }
