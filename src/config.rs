@@ -247,7 +247,7 @@ impl Table {
                 continue;
             }
             let values = if Self::is_list(option) {
-                value.split(',').map(str::to_owned).collect()
+                value.split(',').map(|item| item.trim().to_owned()).collect()
             } else {
                 vec![value]
             };

@@ -9,8 +9,9 @@ use tracing::warn;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let environment =
-        std::env::vars_os().filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()));
+    // What is no UTF-8 becomes text that no option takes, and is refused with its name.
+    let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    let environment = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
     match config::load(std::env::args_os(), environment) {
         Ok(Loaded { action: Action::Serve(config), notes }) => serve(config, notes).await,
         Ok(Loaded { action: Action::Healthcheck { config, grpc }, .. }) => {

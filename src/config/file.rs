@@ -34,12 +34,20 @@ impl Table {
 
     /// The settings in a file's text; `path` is for faults.
     pub(super) fn file_text(&self, path: &Path, text: &str) -> (Vec<Setting>, Vec<Fault>) {
-        if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
+        if text
+            .lines()
+            .all(|line| line.trim().is_empty() || line.trim() == "---" || line.trim_start().starts_with('#'))
+        {
             return Default::default();
         }
         let fields = match serde_saphyr::from_str::<BTreeMap<String, Spanned<Value>>>(text) {
             Ok(fields) => fields,
-            Err(error) => return (vec![], vec![in_file(path, error)]),
+            // The parser's own words quote the file, and there are keys in it.
+            Err(error) => {
+                let at = error.location().map(|at| format!(", line {}, column {}", at.line(), at.column()));
+                let message = format!("it is no YAML mapping of options{}", at.unwrap_or_default());
+                return (vec![], vec![in_file(path, message)]);
+            }
         };
         let mut reader = FileReader { table: self, path, text, settings: vec![], faults: vec![] };
         reader.read(fields, None);
@@ -86,6 +94,9 @@ impl FileReader<'_> {
         location: serde_saphyr::Location,
         group: Option<&str>,
     ) -> Result<Vec<String>, String> {
+        if name == LIMITS && group.is_none() {
+            return Err("a mapping of limits is expected here".into());
+        }
         let option = self.table.option(name).filter(|_| name != "config").ok_or("there is no such option")?;
         match (Table::is_limit(option), group) {
             (true, None) => return Err(format!("it belongs under `{LIMITS}:`")),
@@ -93,6 +104,7 @@ impl FileReader<'_> {
             _ => {}
         }
         match value {
+            Value::List(values) if values.is_empty() => Err("the list is empty".into()),
             Value::List(values) if Table::is_list(option) => {
                 values.into_iter().map(|value| self.scalar(value.value, value.referenced)).collect()
             }

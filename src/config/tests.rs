@@ -97,6 +97,29 @@ fn a_key_that_cannot_be_read_is_not_shown() {
 }
 
 #[test]
+fn a_file_that_is_no_yaml_is_not_shown_either() {
+    for file in [
+        "api-key: marked-secret\nitl: [\n",
+        "api-key: marked-secret\n\titl: 1\n",
+        "marked-secret",
+        "- marked-secret",
+        "api-key: marked-secret\napi-key: marked-other\n",
+        "api-key: *marked-secret",
+    ] {
+        let faults = load_with(&[], &[], Some(file)).expect_err("a fault");
+        assert!(!faults.concat().contains("marked"), "{faults:?}");
+    }
+}
+
+#[test]
+fn a_list_that_is_empty_is_no_list_of_keys() {
+    assert!(load_with(&[], &[], Some("api-key: []")).is_err());
+    assert!(load_with(&[], &[("TOKENECHO_API_KEY", "")], None).is_err());
+    assert!(load_with(&[], &[], Some("limits:")).is_err());
+    assert!(load_with(&[], &[], Some("---\n")).is_ok());
+}
+
+#[test]
 fn a_service_link_of_kubernetes_is_no_option() {
     let (config, notes) =
         load_with(&[], &[("TOKENECHO_PORT", "tcp://10.0.0.1:8000"), ("TOKENECHO_PORT_8000_TCP", "x")], None)

@@ -12,16 +12,16 @@ use futures_util::stream::BoxStream;
 
 use super::stop::{Found, StopMatcher, StopSequences};
 use super::tokens::Tokens;
-use super::{FinishReason, Reply};
+use super::{Budget, FinishReason, Reply};
 use crate::error::ApiError;
 
 /// What bounds one choice.
 #[derive(Clone, Debug)]
 pub struct Bounds {
-    /// At most so many tokens.
+    /// At most so many tokens, as the request asks.
     pub max_tokens: usize,
-    /// At most so many bytes.
-    pub max_bytes: usize,
+    /// The choice's part of what the server lets one generation say.
+    pub share: Budget,
     /// At least so many tokens: the reply is repeated until then, and no stop sequence counts before.
     pub min_tokens: usize,
     /// The reply is repeated without end.
@@ -42,7 +42,16 @@ pub struct RunningChoice {
     ahead: VecDeque<ByteString>,
     cleared: usize,
     /// Set once nothing more is taken from the source.
-    finish: Option<FinishReason>,
+    finish: Option<Finish>,
+}
+
+/// What ended a choice.
+#[derive(Clone, Copy)]
+enum Finish {
+    /// What the request asks, or the end of the reply.
+    Asked(FinishReason),
+    /// The choice's share of the server's budget.
+    Share,
 }
 
 impl RunningChoice {
@@ -81,9 +90,13 @@ impl RunningChoice {
         }
     }
 
-    /// Why the choice ended; meaningful once [`Self::poll_token`] has said so.
-    pub fn finish_reason(&self) -> FinishReason {
-        self.finish.unwrap_or(FinishReason::Stop)
+    /// Why the choice ended, and whether its share did it; meaningful once [`Self::poll_token`] has said so.
+    pub fn finish(&self) -> (FinishReason, bool) {
+        match self.finish {
+            Some(Finish::Share) => (FinishReason::Length, true),
+            Some(Finish::Asked(reason)) => (reason, false),
+            None => (FinishReason::Stop, false),
+        }
     }
 
     /// Takes one piece from the source, unless a bound is reached; `None` sets `finish`.
@@ -99,10 +112,9 @@ impl RunningChoice {
             }
         };
         self.finish = match &piece {
-            None => Some(FinishReason::Stop),
-            Some(piece) if self.taken == self.bounds.max_tokens || self.is_too_long(piece) => {
-                Some(FinishReason::Length)
-            }
+            None => Some(Finish::Asked(FinishReason::Stop)),
+            Some(_) if self.taken == self.bounds.max_tokens => Some(Finish::Asked(FinishReason::Length)),
+            Some(piece) if self.is_beyond_share(piece) => Some(Finish::Share),
             Some(piece) => {
                 self.taken += 1;
                 self.taken_bytes += piece.len();
@@ -116,8 +128,9 @@ impl RunningChoice {
         self.taken > 0 && (self.bounds.endless || self.taken < self.bounds.min_tokens)
     }
 
-    fn is_too_long(&self, piece: &ByteString) -> bool {
-        self.taken_bytes + piece.len() > self.bounds.max_bytes
+    fn is_beyond_share(&self, piece: &ByteString) -> bool {
+        let share = self.bounds.share;
+        self.taken == share.tokens || self.taken_bytes + piece.len() > share.bytes
     }
 
     fn look_for_stop(&mut self, piece: ByteString) {
@@ -132,7 +145,7 @@ impl RunningChoice {
             Found::Match { from_end } => {
                 self.drop_last(from_end);
                 self.cleared = self.ahead.len();
-                self.finish = Some(FinishReason::Stop);
+                self.finish = Some(Finish::Asked(FinishReason::Stop));
             }
         }
     }

@@ -31,6 +31,8 @@ pub enum Event {
         choice: usize,
         /// Why it ended.
         reason: FinishReason,
+        /// Whether it was cut by the server's own budget, and not by what the request asks.
+        by_server: bool,
     },
     /// What it all cost; the last event.
     Usage(Usage),
@@ -108,7 +110,7 @@ impl Completion {
                         .push(Choice { text: String::new(), finish_reason: FinishReason::Stop });
                 }
                 Event::Delta { choice, text, .. } => completion.choices[choice].text.push_str(&text),
-                Event::Finished { choice, reason } => completion.choices[choice].finish_reason = reason,
+                Event::Finished { choice, reason, .. } => completion.choices[choice].finish_reason = reason,
                 Event::Usage(usage) => completion.usage = usage,
             }
         }

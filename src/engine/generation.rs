@@ -77,8 +77,8 @@ impl Generation {
             check_reply(reply, request, share)?;
         }
         let bounds = Bounds {
-            max_tokens: request.max_tokens.unwrap_or(usize::MAX).min(share.tokens),
-            max_bytes: share.bytes,
+            max_tokens: request.max_tokens.unwrap_or(usize::MAX),
+            share,
             min_tokens: request.min_tokens,
             endless: request.ignore_eos,
             stop: StopSequences::new(request.stop.clone()),
@@ -97,6 +97,11 @@ impl Generation {
             phase: Phase::Start,
             usage: Usage { prompt_tokens: request.prompt_tokens(), completion_tokens: 0 },
         })
+    }
+
+    /// What it has cost so far.
+    pub fn usage(&self) -> Usage {
+        self.usage
     }
 
     /// The end of a choice that said its last token in an earlier step: it does not wait for the next one.
@@ -149,7 +154,8 @@ impl Speaker {
 
     fn finish(&mut self, choice: usize) -> Event {
         self.finished = true;
-        Event::Finished { choice, reason: self.choice.finish_reason() }
+        let (reason, by_server) = self.choice.finish();
+        Event::Finished { choice, reason, by_server }
     }
 }
 

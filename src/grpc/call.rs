@@ -19,9 +19,10 @@ use hyper::body::Frame;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tonic::{Code, Status};
 
+use super::codec;
 use crate::error::{ApiError, InvalidRequest, shown};
 use crate::service::Service;
-use crate::service::lifecycle::Phase;
+use crate::service::lifecycle::{Deadline, Phase};
 
 /// Serves one call within its deadline.
 pub async fn serve(State(service): State<Service>, request: Request, next: Next) -> Response {
@@ -39,9 +40,13 @@ pub async fn serve(State(service): State<Service>, request: Request, next: Next)
     let request = request.map(|body| Body::new(body.map_err(told_as_status)));
     let Some(deadline) = deadline else { return retell(next.run(request).await, &path, limit) };
     match timeout_at(deadline, next.run(request)).await {
-        Ok(response) => retell(response, &path, limit).map(|body| {
-            Body::new(Deadlined { body, deadline: Box::pin(sleep_until(deadline)), is_over: false })
-        }),
+        Ok(response) => {
+            let mut response = retell(response, &path, limit);
+            response.extensions_mut().insert(Deadline(deadline));
+            response.map(|body| {
+                Body::new(Deadlined { body, deadline: Box::pin(sleep_until(deadline)), is_over: false })
+            })
+        }
         Err(_) => Status::from(ApiError::DeadlineExceeded).into_http(),
     }
 }
@@ -59,8 +64,10 @@ fn check(request: &Request) -> Result<Option<Duration>, ApiError> {
         let (method, path) = (request.method().to_string(), shown(request.uri().path()));
         return Err(ApiError::MethodNotSupported { method, path });
     }
-    if request.headers().get("grpc-encoding").is_some_and(|encoding| encoding != "identity") {
-        return Err(ApiError::UnsupportedMediaType("Unsupported grpc-encoding".into()));
+    for name in ["grpc-encoding", "content-encoding"] {
+        if request.headers().get(name).is_some_and(|encoding| encoding != "identity") {
+            return Err(ApiError::UnsupportedMediaType(format!("Unsupported {name}")));
+        }
     }
     Ok(timeout(request.headers())?)
 }
@@ -89,17 +96,19 @@ fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, InvalidRequest> {
     parse().map(Some).ok_or_else(fault)
 }
 
-/// Tells in our words what tonic tells in its own: unknown methods and too large messages.
+/// Tells in our words what tonic tells in its own: unknown methods, too large messages, and messages that are none.
 fn retell(response: Response, path: &str, limit: u64) -> Response {
-    let has_details = response.headers().contains_key("grpc-status-details-bin");
-    let code = Status::from_header_map(response.headers()).map(|status| status.code());
-    match code {
-        Some(Code::Unimplemented) if !has_details => {
-            Status::from(ApiError::UnknownUrl { method: "POST".into(), path: shown(path) }).into_http()
-        }
-        Some(Code::OutOfRange) if !has_details => Status::from(ApiError::TooLarge { limit }).into_http(),
-        _ => response,
+    let Some(status) = Status::from_header_map(response.headers()) else { return response };
+    if !status.details().is_empty() {
+        return response;
     }
+    let error = match status.code() {
+        Code::Unimplemented => ApiError::UnknownUrl { method: "POST".into(), path: shown(path) },
+        Code::OutOfRange => ApiError::TooLarge { limit },
+        Code::Internal => codec::no_message(status.message()),
+        _ => return response,
+    };
+    Status::from(error).into_http()
 }
 
 /// Why a message did not come whole, as tonic passes it on.

@@ -7,7 +7,6 @@ use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use super::convert;
-use crate::engine::Completion;
 use crate::error::ApiError;
 use crate::pb::chat_service_server::ChatService;
 use crate::pb::{CreateChatCompletionRequest, CreateChatCompletionResponse, StreamChatCompletionResponse};
@@ -43,9 +42,7 @@ impl ChatService for Chat {
         &self,
         request: Request<CreateChatCompletionRequest>,
     ) -> Result<Response<CreateChatCompletionResponse>, Status> {
-        let answer = self.answer(request, false)?;
-        let heading = answer.heading.clone();
-        let completion = Completion::collect(answer).await?;
+        let (heading, completion) = self.answer(request, false)?.complete().await?;
         Ok(Response::new(convert::completion(heading, completion)))
     }
 

@@ -42,6 +42,12 @@ where
     }
 }
 
+/// The fault of a request whose bytes are no message.
+pub fn no_message(why: &str) -> ApiError {
+    let message = format!("We could not read the message of your request: {why}");
+    InvalidRequest { message, param: None, code: None }.into()
+}
+
 /// Tells bytes that are no message as what they are, a bad request; prost's decoder calls it our own fault.
 #[derive(Debug)]
 pub struct FaultTelling<U>(ProstDecoder<U>);
@@ -51,10 +57,7 @@ impl<U: Message + Default> Decoder for FaultTelling<U> {
     type Error = Status;
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
-        self.0.decode(buffer).map_err(|status| {
-            let message = format!("We could not read the message of your request: {}", status.message());
-            ApiError::from(InvalidRequest { message, param: None, code: None }).into()
-        })
+        self.0.decode(buffer).map_err(|status| no_message(status.message()).into())
     }
 
     fn buffer_settings(&self) -> BufferSettings {

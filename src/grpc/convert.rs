@@ -176,7 +176,7 @@ pub fn item(
             let delta = pb::Delta { content: Some(text.to_string()), ..pb::Delta::default() };
             Some(item_of_choice(heading, choice, delta, unspecified))
         }
-        Event::Finished { choice, reason } => {
+        Event::Finished { choice, reason, .. } => {
             Some(item_of_choice(heading, choice, pb::Delta::default(), finish_reason(reason)))
         }
         Event::Usage(spent) => include_usage.then(|| message(heading, vec![], Some(usage(spent)))),

@@ -2,7 +2,7 @@
 
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 
 use crate::error::{ApiError, InvalidRequest};
@@ -35,12 +35,21 @@ impl FromRequest<Service> for JsonBody {
         if declared.is_some_and(|length| length > limit) {
             return Err(ApiError::TooLarge { limit });
         }
-        match request.into_body().collect().await {
-            Ok(body) => Ok(Self(body.to_bytes())),
-            Err(error) => Err(refusal(error)),
+        // One buffer: a frame kept for each chunk would let a body of tiny ones hold many times its size.
+        let expected = declared.unwrap_or_default().min(FIRST_BUFFER);
+        let mut text = BytesMut::with_capacity(usize::try_from(expected).unwrap_or_default());
+        let mut body = request.into_body();
+        while let Some(frame) = body.frame().await {
+            if let Ok(data) = frame.map_err(refusal)?.into_data() {
+                text.extend_from_slice(&data);
+            }
         }
+        Ok(Self(text.freeze()))
     }
 }
+
+/// What is set aside for a body that is said to be so large; it grows as the body really comes.
+const FIRST_BUFFER: u64 = 256 * 1024;
 
 /// Why a body did not come whole: one of its bounds, which tell themselves, or the client.
 fn refusal(error: axum::Error) -> ApiError {

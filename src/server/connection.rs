@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{Request, Response};
-use hyper::body::Incoming;
+use axum::http::{HeaderValue, Request, Response, Version, header};
+use hyper::body::{Body as _, Incoming};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
@@ -20,16 +20,15 @@ use tracing::{debug, warn};
 
 use super::reader::{ReadBody, Reader, StreamExecutor};
 use super::socket::{self, Requests, Socket};
-use super::upload;
+use super::upload::{self, BodyEnd};
 use crate::service::Service;
-use crate::service::lifecycle::Phase;
+use crate::service::lifecycle::{Deadline, Phase};
 use crate::service::limits::LimitOptions;
 
 /// All open connections of a server.
 #[derive(Clone, Debug)]
 pub struct Connections {
     service: Service,
-    http: Builder<StreamExecutor>,
     tasks: TaskTracker,
     /// Ends whatever is left, at once.
     end: CancellationToken,
@@ -57,8 +56,7 @@ impl<S> Routes for S where
 impl Connections {
     /// No connections yet, to the doors of `service`.
     pub fn new(service: Service) -> Self {
-        let http = protocols(service.limits());
-        Self { service, http, tasks: TaskTracker::new(), end: CancellationToken::new() }
+        Self { service, tasks: TaskTracker::new(), end: CancellationToken::new() }
     }
 
     /// Accepts connections to a door until the server closes; beyond `places` they wait.
@@ -123,20 +121,33 @@ impl Connections {
         let reader = Reader::new();
         let requests = Arc::new(Requests::default());
         let socket = Socket::new(socket, Arc::clone(&requests), limits.head_timeout);
-        let peer = Peer { service: self.service.clone(), routes, requests, reader: Arc::clone(&reader) };
+        let peer = Peer {
+            service: self.service.clone(),
+            routes,
+            requests: Arc::clone(&requests),
+            reader: Arc::clone(&reader),
+        };
         let answer = hyper::service::service_fn(move |request| peer.clone().answer(request));
-        let mut connection = pin!(self.http.serve_connection(TokioIo::new(socket), answer));
-        let mut is_leaving = false;
-        let mut last_call = pin!(self.last_call());
+        let streams = StreamExecutor { timeout: limits.reader_timeout, requests: Arc::clone(&requests) };
+        let protocols = protocols(limits, streams);
+        let mut connection = pin!(protocols.serve_connection(TokioIo::new(socket), answer));
+        let (mut is_leaving, mut last_call) = (false, pin!(self.last_call()));
         let ended = loop {
             tokio::select! {
                 ended = connection.as_mut() => break ended,
                 () = self.end.cancelled() => break Ok(()),
                 // On HTTP/2 each stream has a reader of its own, and this one waits for ever.
                 () = reader.stalled(limits.reader_timeout) => break Err("its reader took nothing".into()),
-                () = &mut last_call, if !is_leaving => {
+                () = requests.given_up(limits.reader_timeout) => break Err("its readers took nothing".into()),
+                closing = &mut last_call, if !is_leaving => {
                     is_leaving = true;
-                    connection.as_mut().graceful_shutdown();
+                    // hyper closes an idle HTTP/1 connection at once, over a request that may be on its way: where
+                    // there is time it is told with its next answer, and where there is none only if none has begun.
+                    if requests.is_http2() || (closing && !requests.is_in_head()) {
+                        connection.as_mut().graceful_shutdown();
+                    } else {
+                        requests.close_after_next();
+                    }
                 }
             }
         };
@@ -145,8 +156,8 @@ impl Connections {
         }
     }
 
-    /// Waits until the connection is to take no more requests: the server closes, or it is old enough.
-    async fn last_call(&self) {
+    /// Waits until the connection is to take no more requests; tells whether the server closes, or it is only old.
+    async fn last_call(&self) -> bool {
         let age = self.service.limits().max_connection_age;
         let aged = async {
             if age.is_zero() {
@@ -156,8 +167,8 @@ impl Connections {
             tokio::time::sleep(age.mul_f64(rand::random_range(0.9..=1.1))).await;
         };
         tokio::select! {
-            () = self.service.lifecycle().reached(Phase::Closing) => {}
-            () = aged => {}
+            () = self.service.lifecycle().reached(Phase::Closing) => true,
+            () = aged => false,
         }
     }
 }
@@ -174,13 +185,24 @@ struct Peer<R> {
 impl<R: Routes> Peer<R> {
     async fn answer(mut self, request: Request<Incoming>) -> Result<Response<ReadBody>, Infallible> {
         let reader = Reader::current(&self.reader);
-        let open = self.requests.begin();
+        let open = self.requests.begin(!request.body().is_end_stream());
         if self.requests.open() == self.service.limits().max_streams_per_connection {
             self.service.metrics().connections_at_stream_limit.inc();
         }
+        let is_http2 = request.version() == Version::HTTP_2;
+        let upload = self.service.uploads().upload();
+        let uploaded = CancellationToken::new();
+        let end = BodyEnd { requests: Arc::clone(&self.requests), uploaded: uploaded.clone() };
+        let request = upload::bounded(request, &self.service, upload.clone(), end);
         // axum's routers and our layers are always ready.
-        let response = self.routes.call(upload::bounded(request, &self.service)).await?;
-        Ok(response.map(|body| ReadBody::new(body, reader, open)))
+        let mut response = self.routes.call(request).await?;
+        if !is_http2 && self.requests.is_last() {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if let Some(Deadline(deadline)) = response.extensions().get() {
+            reader.ends_at(*deadline);
+        }
+        Ok(response.map(|body| ReadBody::new(body, reader, is_http2.then_some(uploaded), (open, upload))))
     }
 }
 
@@ -188,13 +210,13 @@ impl<R: Routes> Peer<R> {
 ///
 /// hyper panics over a timeout without a timer. Its limits on resets that a peer causes, in number and at once,
 /// are left at their defaults: they end a rapid reset with GOAWAY.
-fn protocols(limits: &LimitOptions) -> Builder<StreamExecutor> {
+fn protocols(limits: &LimitOptions, streams: StreamExecutor) -> Builder<StreamExecutor> {
     const HEAD: usize = 64 * 1024;
     const HEAD_HTTP2: u32 = 16 * 1024;
     // hyper's 400 KiB a stream would be 4 GB for ten thousand readers that take nothing.
     const SEND_BUFFER: usize = 64 * 1024;
 
-    let mut http = Builder::new(StreamExecutor { timeout: limits.reader_timeout });
+    let mut http = Builder::new(streams);
     // It runs while a connection is idle as well; the shorter time of a head is the socket's to keep.
     http.http1().timer(TokioTimer::new()).header_read_timeout(limits.idle_timeout).max_buf_size(HEAD);
     let pings = (!limits.ping_interval.is_zero()).then_some(limits.ping_interval);

@@ -84,12 +84,12 @@ fn endpoint(protocol: Protocol, path: &str, metrics: bool) -> Endpoint {
         },
         Protocol::Grpc => {
             let [chat, models] = grpc::SERVICES;
-            let service = path.trim_start_matches('/').split('/').next().unwrap_or_default();
-            match service {
-                _ if service == chat => Endpoint::Chat,
-                _ if service == models => Endpoint::Models,
-                _ if service == grpc::HEALTH || grpc::REFLECTION.contains(&service) => Endpoint::Operations,
-                _ => Endpoint::Unknown,
+            let is_of = |services: &[&str]| services.iter().any(|service| grpc::is_of(path, service));
+            match () {
+                () if is_of(&[chat]) => Endpoint::Chat,
+                () if is_of(&[models]) => Endpoint::Models,
+                () if is_of(&[grpc::HEALTH]) || is_of(&grpc::REFLECTION) => Endpoint::Operations,
+                () => Endpoint::Unknown,
             }
         }
     }

@@ -36,12 +36,18 @@ pub async fn drain(lifecycle: &Lifecycle, options: &DoorOptions, connections: &C
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// Listened for only so that it ends nothing: it means that keys are to be read again, if there are files.
+    _hangup: Signal,
 }
 
 impl Signals {
     /// Listens, in place of the signals' default, which ends the process. Needs a tokio runtime.
     pub fn listen() -> Self {
-        Self { terminate: listen(SignalKind::terminate()), interrupt: listen(SignalKind::interrupt()) }
+        Self {
+            terminate: listen(SignalKind::terminate()),
+            interrupt: listen(SignalKind::interrupt()),
+            _hangup: listen(SignalKind::hangup()),
+        }
     }
 
     /// Waits for the next of them.

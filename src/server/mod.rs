@@ -22,7 +22,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Semaphore;
 use tracing::warn;
 
-use crate::auth::{ApiKey, ApiKeys, KeyFileError};
+use crate::auth::{ApiKey, ApiKeys, AuthOptions, KeyFileError};
 use crate::config::{Config, DoorOptions, Port};
 use crate::engine::{EchoEngine, Engine, Pacing};
 use crate::service::Service;
@@ -50,9 +50,9 @@ pub enum StartError {
          sent) or --no-auth (none has to)"
     )]
     Open(SocketAddr),
-    /// Keys were given, and the word that none is needed.
-    #[error("--no-auth says that no key is needed, and {0} was given: choose one")]
-    OpenWithKeys(&'static str),
+    /// Two rules for keys that exclude each other.
+    #[error("{0} and {1} say different things of who is served: choose one")]
+    KeyRules(&'static str, &'static str),
     /// Key files that cannot be read, or hold no key.
     #[error(transparent)]
     Keys(#[from] KeyFileError),
@@ -104,10 +104,7 @@ impl Server {
     /// [`StartError`].
     pub async fn start(config: Config, engine: Arc<dyn Engine>) -> Result<Self, StartError> {
         let keys = ApiKeys::load(&config.auth)?;
-        if config.auth.no_auth && !matches!(keys, ApiKeys::Open) {
-            let what = if matches!(keys, ApiKeys::Any) { "--any-key" } else { "a key" };
-            return Err(StartError::OpenWithKeys(what));
-        }
+        check_keys(&config.auth, &keys)?;
         let doors = &config.doors;
         let api = bind(&doors.host, doors.port).await?;
         let grpc = match doors.grpc_port {
@@ -122,8 +119,12 @@ impl Server {
             grpc: grpc.as_ref().map(address).transpose()?,
             admin: admin.as_ref().map(address).transpose()?,
         };
-        if matches!(keys, ApiKeys::Open) && !config.auth.no_auth && !addresses.api.ip().is_loopback() {
-            return Err(StartError::Open(addresses.api));
+        let mut reachable = [Some(addresses.api), addresses.grpc].into_iter().flatten();
+        if let Some(address) = reachable.find(|address| !address.ip().is_loopback())
+            && matches!(keys, ApiKeys::Open)
+            && !config.auth.no_auth
+        {
+            return Err(StartError::Open(address));
         }
 
         let lifecycle = Lifecycle::starting();
@@ -248,6 +249,17 @@ impl Builder {
     pub async fn start(self) -> Result<Server, StartError> {
         let engine = self.engine.unwrap_or_else(|| echo(&self.config));
         Server::start(self.config, engine).await
+    }
+}
+
+/// Refuses rules for keys that exclude each other: one of them would be passed over in silence.
+fn check_keys(options: &AuthOptions, keys: &ApiKeys) -> Result<(), StartError> {
+    let has_keys = matches!(keys, ApiKeys::Only(_));
+    let rules = [(has_keys, "a key"), (options.any_key, "--any-key"), (options.no_auth, "--no-auth")];
+    let given: Vec<_> = rules.into_iter().filter_map(|(is_given, rule)| is_given.then_some(rule)).collect();
+    match given.as_slice() {
+        [first, second, ..] => Err(StartError::KeyRules(first, second)),
+        _ => Ok(()),
     }
 }
 

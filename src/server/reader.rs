@@ -14,9 +14,12 @@ use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use hyper::rt::Executor;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::socket::OpenRequest;
+use super::socket::{OpenRequest, Requests};
+use crate::service::uploads::Upload;
 
 tokio::task_local! {
     /// The reader of the HTTP/2 stream whose task this is.
@@ -30,12 +33,21 @@ pub struct Reader {
     /// Milliseconds from the base to when the reader was last given something and has not asked for more; 0
     /// while it is the reader who waits.
     given: AtomicU64,
+    /// Milliseconds from the base to when the answer has to end anyway; 0 for never.
+    ends: AtomicU64,
+    /// Wakes the one who waits for a stall when that is set.
+    changed: Notify,
 }
 
 impl Reader {
     /// A reader who waits.
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { base: Instant::now(), given: AtomicU64::new(0) })
+        Arc::new(Self {
+            base: Instant::now(),
+            given: AtomicU64::new(0),
+            ends: AtomicU64::new(0),
+            changed: Notify::new(),
+        })
     }
 
     /// The reader of the current HTTP/2 stream; on HTTP/1 the connection's own.
@@ -43,26 +55,41 @@ impl Reader {
         STREAM.try_with(Arc::clone).unwrap_or_else(|_| Arc::clone(of_connection))
     }
 
-    /// Waits until the reader has taken nothing for `timeout`.
+    /// Gives an answer whose reader takes nothing no longer than until `deadline`, and a moment for its last words.
+    pub fn ends_at(&self, deadline: Instant) {
+        const LAST_WORDS: Duration = Duration::from_millis(500);
+        self.ends.store(self.since_base(deadline + LAST_WORDS), Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+
+    /// Waits until the reader has taken nothing for `timeout`, or of what has to end by now.
     pub async fn stalled(&self, timeout: Duration) {
         loop {
-            let left = match self.given.load(Ordering::Relaxed) {
-                0 => timeout,
-                given => {
-                    let idle = self.base.elapsed().saturating_sub(Duration::from_millis(given));
-                    timeout.saturating_sub(idle)
-                }
+            let now = self.since_base(Instant::now());
+            let ends = self.ends.load(Ordering::Relaxed);
+            let (is_given, stalls) = match self.given.load(Ordering::Relaxed) {
+                0 => (false, now + milliseconds(timeout)),
+                given => (true, given + milliseconds(timeout)),
             };
-            if left.is_zero() {
+            let until = if is_given && ends > 0 { stalls.min(ends) } else { stalls };
+            if until <= now {
                 return;
             }
-            sleep(left).await;
+            // While the reader waits, an end that has passed is looked at again now and then.
+            let until = if ends > 0 { until.min(ends.max(now + 500)) } else { until };
+            tokio::select! {
+                () = sleep(Duration::from_millis(until - now)) => {}
+                () = self.changed.notified() => {}
+            }
         }
     }
 
+    fn since_base(&self, at: Instant) -> u64 {
+        milliseconds(at.saturating_duration_since(self.base)).max(1)
+    }
+
     fn gave(&self) {
-        let now = u64::try_from(self.base.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.given.store(now.max(1), Ordering::Relaxed);
+        self.given.store(self.since_base(Instant::now()), Ordering::Relaxed);
     }
 
     fn waits(&self) {
@@ -70,11 +97,17 @@ impl Reader {
     }
 }
 
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Runs the tasks of HTTP/2 streams, and ends those whose reader takes nothing.
 #[derive(Clone, Debug)]
 pub struct StreamExecutor {
     /// How long a reader may take nothing.
     pub timeout: Duration,
+    /// The connection they belong to.
+    pub requests: Arc<Requests>,
 }
 
 impl<F> Executor<F> for StreamExecutor
@@ -82,14 +115,17 @@ where
     F: Future<Output: Send> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        let timeout = self.timeout;
+        let (timeout, requests) = (self.timeout, Arc::clone(&self.requests));
         let reader = Reader::new();
         tokio::spawn(STREAM.scope(Arc::clone(&reader), async move {
-            tokio::select! {
+            let is_stalled = tokio::select! {
                 biased;
-                _ = stream => {}
-                // Dropping the stream's task resets the stream.
-                () = reader.stalled(timeout) => {}
+                _ = stream => false,
+                // Ends the stream's task, and with it the stream, once h2 has sent what it was given.
+                () = reader.stalled(timeout) => true,
+            };
+            if is_stalled {
+                requests.note_stall();
             }
         }));
     }
@@ -101,20 +137,46 @@ pub struct ReadBody {
     /// What is left of a frame that was too large.
     rest: Bytes,
     reader: Arc<Reader>,
-    _open: OpenRequest,
+    is_http2: bool,
+    /// Until the request's body has come to its end, on HTTP/2: an answer that ends before it resets the stream, and
+    /// some clients lose the answer over that.
+    uploaded: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    /// The request is open, and what it holds is held, until its answer has been read.
+    _held: (OpenRequest, Upload),
 }
 
-/// A larger frame would be held whole while its reader takes nothing.
-const MAX_FRAME: usize = 64 * 1024;
+/// What is given to h2 while the reader takes nothing stays there, so it is given in frames of HTTP/2's own size.
+const MAX_FRAME: usize = 16 * 1024;
 
 impl ReadBody {
     /// The body of an answer to this request.
-    pub fn new(body: Body, reader: Arc<Reader>, open: OpenRequest) -> Self {
-        Self { body, rest: Bytes::new(), reader, _open: open }
+    pub fn new(
+        body: Body,
+        reader: Arc<Reader>,
+        uploaded: Option<CancellationToken>,
+        held: (OpenRequest, Upload),
+    ) -> Self {
+        let is_http2 = uploaded.is_some();
+        let uploaded = uploaded.filter(|token| !token.is_cancelled());
+        let uploaded = uploaded.map(|token| Box::pin(token.cancelled_owned()));
+        Self { body, rest: Bytes::new(), reader, is_http2, uploaded, _held: held }
     }
 
+    fn is_awaiting_upload(&self) -> bool {
+        self.uploaded.is_some()
+    }
+
+    /// The first part of `data`, as much as is given at once.
+    ///
+    /// hyper gives a frame away whole once there is room for any of it, and asks for the next before it waits for
+    /// room. So on HTTP/2 the last byte goes alone: whoever does not take what is before it never gets that far, and
+    /// is found out.
     fn split(&mut self, mut data: Bytes) -> Frame<Bytes> {
-        self.rest = data.split_off(data.len().min(MAX_FRAME));
+        const WORTH_IT: usize = 1024;
+        let length = data.len();
+        let first =
+            if self.is_http2 && (WORTH_IT..=MAX_FRAME).contains(&length) { length - 1 } else { length };
+        self.rest = data.split_off(first.min(MAX_FRAME));
         Frame::data(data)
     }
 }
@@ -134,18 +196,22 @@ impl hyper::body::Body for ReadBody {
             let rest = std::mem::take(&mut this.rest);
             return Poll::Ready(Some(Ok(this.split(rest))));
         }
-        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
-        Poll::Ready(frame.map(|frame| {
-            this.reader.gave();
-            Ok(match frame?.into_data() {
-                Ok(data) => this.split(data),
-                Err(trailers) => trailers,
-            })
-        }))
+        let Some(frame) = ready!(Pin::new(&mut this.body).poll_frame(cx)) else {
+            if let Some(uploaded) = &mut this.uploaded {
+                ready!(uploaded.as_mut().poll(cx));
+                this.uploaded = None;
+            }
+            return Poll::Ready(None);
+        };
+        this.reader.gave();
+        Poll::Ready(Some(Ok(match frame?.into_data() {
+            Ok(data) => this.split(data),
+            Err(trailers) => trailers,
+        })))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream() && !self.is_awaiting_upload()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, Request, Response};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use hyper::body::{Frame, SizeHint};
+use hyper::body::{Body as _, Frame, SizeHint};
 use tonic::{Code, Status};
 use tower::Service as TowerService;
 
@@ -66,6 +66,8 @@ where
         Box::pin(async move {
             let mut response = answering.await?;
             closing.note_head(&response);
+            // A body that is empty is never asked for.
+            closing.has_ended = response.body().is_end_stream();
             let headers = response.headers_mut();
             headers.insert(REQUEST_ID, closing.record.request_id().clone());
             if let Some(applied) = closing.record.applied() {

@@ -7,13 +7,14 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::time::{Sleep, sleep};
 
 use crate::service::limits::LimitOptions;
@@ -37,24 +38,86 @@ pub fn configure(socket: &TcpStream, limits: &LimitOptions) -> io::Result<()> {
     Ok(())
 }
 
-/// The requests of one connection, counted where they are handed on and read where their bytes come in.
+/// What is known of one connection, noted where its bytes come in and where its requests are handed on.
 #[derive(Debug, Default)]
 pub struct Requests {
     begun: AtomicUsize,
     open: AtomicUsize,
+    /// Whether the bytes that come belong to a request's body.
+    in_body: AtomicBool,
+    /// Whether a head has begun to come and has not been handed on.
+    in_head: AtomicBool,
+    is_http2: AtomicBool,
+    /// Set once the next answer is to be the connection's last.
+    is_last: AtomicBool,
+    /// HTTP/2 streams that were given up because their reader took nothing.
+    stalled: AtomicUsize,
+    /// Wakes the one who waits for too many of them.
+    changed: Notify,
 }
 
 impl Requests {
-    /// Counts a request; it is open until the guard is dropped.
-    pub fn begin(self: &Arc<Self>) -> OpenRequest {
+    /// Counts a request, which has a body or not; it is open until the guard is dropped.
+    pub fn begin(self: &Arc<Self>, has_body: bool) -> OpenRequest {
+        self.in_head.store(false, Ordering::Relaxed);
+        self.in_body.store(has_body, Ordering::Relaxed);
         self.begun.fetch_add(1, Ordering::Relaxed);
         self.open.fetch_add(1, Ordering::Relaxed);
         OpenRequest(Arc::clone(self))
     }
 
+    /// Notes that nothing more of a request's body comes.
+    pub fn end_body(&self) {
+        self.in_body.store(false, Ordering::Relaxed);
+    }
+
     /// How many are open.
     pub fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
+    }
+
+    /// Whether a request of an HTTP/1 connection is on its way in, and would be lost if the connection went.
+    pub fn is_in_head(&self) -> bool {
+        self.in_head.load(Ordering::Relaxed) && !self.is_http2()
+    }
+
+    /// Whether the peer speaks HTTP/2.
+    pub fn is_http2(&self) -> bool {
+        self.is_http2.load(Ordering::Relaxed)
+    }
+
+    /// Makes the next answer the connection's last.
+    pub fn close_after_next(&self) {
+        self.is_last.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that a stream was given up because its reader took nothing.
+    pub fn note_stall(&self) {
+        self.stalled.fetch_add(1, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+
+    /// Waits until streams were given up and nothing else has been open for `patience`, or until too many were. What
+    /// they had been given stays with h2 until their reader takes it, so the connection is all there is to end.
+    pub async fn given_up(&self, patience: Duration) {
+        const TOO_MANY: usize = 64;
+        loop {
+            let stalled = self.stalled.load(Ordering::Relaxed);
+            if stalled >= TOO_MANY {
+                return;
+            }
+            let changed = self.changed.notified();
+            if stalled == 0 || self.open() > 0 {
+                changed.await;
+            } else if tokio::time::timeout(patience, changed).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Whether this answer is the connection's last.
+    pub fn is_last(&self) -> bool {
+        self.is_last.load(Ordering::Relaxed)
     }
 }
 
@@ -65,6 +128,9 @@ pub struct OpenRequest(Arc<Requests>);
 impl Drop for OpenRequest {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
+        if self.0.stalled.load(Ordering::Relaxed) > 0 {
+            self.0.changed.notify_one();
+        }
     }
 }
 
@@ -79,41 +145,45 @@ pub struct Socket {
     begun: usize,
     /// How much of the preface has come; `None` once it is known which protocol this is.
     preface: Option<usize>,
-    is_http2: bool,
 }
 
 impl Socket {
     /// A socket that has just been accepted.
     pub fn new(socket: TcpStream, requests: Arc<Requests>, timeout: Duration) -> Self {
         let deadline = Some(Box::pin(sleep(timeout)));
-        Self { socket, requests, timeout, deadline, begun: 0, preface: Some(0), is_http2: false }
+        Self { socket, requests, timeout, deadline, begun: 0, preface: Some(0) }
     }
 
     /// Looks at bytes that have come.
     fn note(&mut self, bytes: &[u8]) {
         if let Some(seen) = self.preface {
             let compared = bytes.len().min(PREFACE.len() - seen);
-            if bytes[..compared] != PREFACE[seen..seen + compared] {
-                self.preface = None;
-            } else if seen + compared == PREFACE.len() {
-                self.preface = None;
-                self.is_http2 = true;
-                self.deadline = None;
-            } else {
-                self.preface = Some(seen + compared);
-            }
+            self.preface = match seen + compared {
+                _ if bytes[..compared] != PREFACE[seen..seen + compared] => None,
+                length if length < PREFACE.len() => Some(length),
+                _ => {
+                    self.requests.is_http2.store(true, Ordering::Relaxed);
+                    self.deadline = None;
+                    None
+                }
+            };
         }
-        let is_new_head = !self.is_http2 && self.deadline.is_none() && self.requests.open() == 0;
-        if is_new_head {
-            self.begun = self.requests.begun.load(Ordering::Relaxed);
-            self.deadline = Some(Box::pin(sleep(self.timeout)));
+        // Empty lines between two requests begin none (RFC 9112, 2.2).
+        let is_body = self.requests.in_body.load(Ordering::Relaxed);
+        if !is_body && !self.requests.is_http2() && !bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
+            self.requests.in_head.store(true, Ordering::Relaxed);
         }
     }
 
+    /// Ready when a head has taken too long. It has its time from when nothing else is being answered.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.requests.begun.load(Ordering::Relaxed) != self.begun {
-            self.begun = self.requests.begun.load(Ordering::Relaxed);
+        let begun = self.requests.begun.load(Ordering::Relaxed);
+        if begun != self.begun {
+            self.begun = begun;
             self.deadline = None;
+        }
+        if self.deadline.is_none() && self.requests.is_in_head() && self.requests.open() == 0 {
+            self.deadline = Some(Box::pin(sleep(self.timeout)));
         }
         match &mut self.deadline {
             Some(deadline) => deadline.as_mut().poll(cx),
@@ -135,9 +205,7 @@ impl AsyncRead for Socket {
         }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.socket).poll_read(cx, buffer))?;
-        if buffer.filled().len() > before {
-            this.note(&buffer.filled()[before..]);
-        }
+        this.note(&buffer.filled()[before..]);
         Poll::Ready(Ok(()))
     }
 }

@@ -2,16 +2,19 @@
 //! read, or the answer that refused it would be lost with the connection.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{Request, Version, header};
+use axum::http::{Request, header};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
 
+use super::socket::Requests;
 use crate::error::ApiError;
 use crate::grpc;
 use crate::service::Service;
@@ -22,11 +25,11 @@ use crate::service::uploads::Upload;
 const LINGER: Duration = Duration::from_secs(5);
 
 /// Bounds the request's body. Its part of the budget is put into the extensions, for whoever keeps what is read.
-pub fn bounded(request: Request<Incoming>, service: &Service) -> Request<Body> {
+pub fn bounded(request: Request<Incoming>, service: &Service, upload: Upload, end: BodyEnd) -> Request<Body> {
     let (mut parts, body) = request.into_parts();
-    let upload = service.uploads().upload();
     parts.extensions.insert(upload.clone());
     if body.is_end_stream() {
+        end.reached();
         return Request::from_parts(parts, Body::new(body));
     }
     // A client that waits for `100 Continue` sends nothing unless its body is asked for.
@@ -35,19 +38,20 @@ pub fn bounded(request: Request<Incoming>, service: &Service) -> Request<Body> {
     let mut body = Bounded {
         body: Some(body),
         upload,
+        end,
         limit: limits.max_body,
         left: Some(limits.max_body),
         timeout: limits.body_timeout,
         deadline: Some(Instant::now() + limits.body_timeout),
         timer: None,
-        // HTTP/2 has its own way to refuse the rest of a body.
-        lingers: parts.version != Version::HTTP_2 && !waits,
+        lingers: !waits,
     };
     if Protocol::of(&parts) == Protocol::Grpc {
         // The message is bounded by tonic, which knows its length beforehand. Reflection asks as long as it likes.
         let is_open_ended = grpc::REFLECTION.iter().any(|name| grpc::is_of(parts.uri.path(), name));
         body.left = (!is_open_ended).then_some(limits.max_body + MESSAGE_HEAD);
         body.deadline = body.deadline.filter(|_| !is_open_ended);
+        body.lingers &= !is_open_ended;
     }
     Request::from_parts(parts, Body::new(body))
 }
@@ -55,9 +59,26 @@ pub fn bounded(request: Request<Incoming>, service: &Service) -> Request<Body> {
 /// A gRPC message stands behind a flag and its length.
 const MESSAGE_HEAD: u64 = 5;
 
+/// Whom to tell that nothing more of a body comes.
+#[derive(Clone)]
+pub struct BodyEnd {
+    /// The connection, whose next bytes are a head.
+    pub requests: Arc<Requests>,
+    /// The answer, which may end now.
+    pub uploaded: CancellationToken,
+}
+
+impl BodyEnd {
+    fn reached(&self) {
+        self.requests.end_body();
+        self.uploaded.cancel();
+    }
+}
+
 struct Bounded {
     body: Option<Incoming>,
     upload: Upload,
+    end: BodyEnd,
     /// The largest body, and how much of that is left; `None` for a stream without an end.
     limit: u64,
     left: Option<u64>,
@@ -93,12 +114,14 @@ impl hyper::body::Body for Bounded {
         let this = &mut *self;
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
         let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
-            return this
-                .poll_deadline(cx)
-                .map(|()| Some(Err(ApiError::BodyTimeout { limit: this.timeout }.into())));
+            ready!(this.poll_deadline(cx));
+            // The answer to that does not wait for the rest.
+            this.end.reached();
+            return Poll::Ready(Some(Err(ApiError::BodyTimeout { limit: this.timeout }.into())));
         };
         if !matches!(frame, Some(Ok(_))) {
             this.lingers = false;
+            this.end.reached();
         }
         Poll::Ready(frame.map(|frame| {
             let frame = frame?;
@@ -120,13 +143,16 @@ impl hyper::body::Body for Bounded {
 
 impl Drop for Bounded {
     fn drop(&mut self) {
+        let end = self.end.clone();
         let Some(mut body) = self.body.take().filter(|body| self.lingers && !body.is_end_stream()) else {
-            return;
+            return end.reached();
         };
         // Ends by itself: with the body, with the connection, or when the time is up.
-        tokio::spawn(tokio::time::timeout(
-            LINGER,
-            async move { while let Some(Ok(_)) = body.frame().await {} },
-        ));
+        tokio::spawn(async move {
+            let rest = async { while let Some(Ok(_)) = body.frame().await {} };
+            // What comes later than that is lost on the client, as all of it would have been.
+            let _ = tokio::time::timeout(LINGER, rest).await;
+            end.reached();
+        });
     }
 }

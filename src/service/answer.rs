@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt};
 use prometheus::IntGauge;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -16,7 +16,7 @@ use tracing::{error, info};
 use super::record::Record;
 use super::uploads::Upload;
 use super::{Call, Service, unix_time};
-use crate::engine::{Event, FinishReason, Generation, GenerationRequest, Usage};
+use crate::engine::{Completion, Event, Generation, GenerationRequest, Usage};
 use crate::error::ApiError;
 
 /// A stream of events; dropping it is cancelling, and nothing outlives it.
@@ -32,7 +32,7 @@ pub struct Answer {
     meter: Meter,
     _permit: OwnedSemaphorePermit,
     /// The reply is made of the body, so it keeps what the body held.
-    _upload: Upload,
+    upload: Upload,
 }
 
 /// What every object of one answer repeats.
@@ -71,17 +71,34 @@ impl Answer {
         generation: Generation,
         permit: OwnedSemaphorePermit,
     ) -> Self {
-        let limit = service.limits().max_generation_tokens / request.n;
+        let prompt_tokens = generation.usage().prompt_tokens;
         Self {
             generation,
             ending: None,
             is_over: false,
-            meter: Meter::start(service.clone(), call.record.clone(), limit, request.prompt_tokens()),
+            meter: Meter::start(service.clone(), call.record.clone(), prompt_tokens),
             include_usage: request.include_usage,
             heading: Heading::new(request),
             _permit: permit,
-            _upload: call.upload.clone(),
+            upload: call.upload.clone(),
         }
+    }
+
+    /// Waits for the whole answer, as long as its stream would have lasted. What it grows to is held of the budget
+    /// of all bodies.
+    ///
+    /// # Errors
+    /// The first failure, or that there is no room for it.
+    pub async fn complete(self) -> Result<(Heading, Completion), ApiError> {
+        let heading = self.heading.clone();
+        let upload = self.upload.clone();
+        let held = self.map(|event| {
+            if let Ok(Event::Delta { text, .. }) = &event {
+                upload.hold(text.len())?;
+            }
+            event
+        });
+        Ok((heading, Completion::collect(held).await?))
     }
 
     /// The next event, with a panic of the engine told as the failure it is.
@@ -129,26 +146,25 @@ struct Meter {
     record: Record,
     open: IntGauge,
     usage: Usage,
-    /// Tokens the server lets one choice say.
-    limit: usize,
+    has_been_cut: bool,
     ttft: Option<Duration>,
     /// When the first choice last spoke.
     last: Option<Instant>,
 }
 
 impl Meter {
-    fn start(service: Service, record: Record, limit: usize, prompt_tokens: u32) -> Self {
+    fn start(service: Service, record: Record, prompt_tokens: u32) -> Self {
         let open = service.metrics().streams_open(record.protocol());
         open.inc();
         service.metrics().prompt_tokens.inc_by(prompt_tokens.into());
         let usage = Usage { prompt_tokens, completion_tokens: 0 };
-        Self { service, record, open, usage, limit, ttft: None, last: None }
+        Self { service, record, open, usage, has_been_cut: false, ttft: None, last: None }
     }
 
     fn note(&mut self, event: &Event) {
         match event {
             Event::Delta { choice, due, .. } => self.note_token(*choice, *due),
-            Event::Finished { reason: FinishReason::Length, choice: 0 } => self.note_cut(),
+            Event::Finished { by_server: true, .. } => self.note_cut(),
             Event::Started | Event::Opened { .. } | Event::Finished { .. } | Event::Usage(_) => {}
         }
     }
@@ -172,9 +188,9 @@ impl Meter {
         }
     }
 
-    fn note_cut(&self) {
-        if self.usage.completion_tokens as usize >= self.limit {
-            info!(limit = self.limit, "the server's own token limit cut a reply");
+    fn note_cut(&mut self) {
+        if !std::mem::replace(&mut self.has_been_cut, true) {
+            info!("a limit of the server's own cut a reply");
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// The phases of a server's life, in their order.
@@ -20,6 +21,10 @@ pub enum Phase {
     /// Open streams end now, in form.
     Ending,
 }
+
+/// When an answer has to end even if its reader takes nothing of it; put into a response's extensions.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline(pub Instant);
 
 /// The server's phase, shared by everything that asks for it.
 #[derive(Clone, Debug)]

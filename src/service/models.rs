@@ -11,7 +11,6 @@ pub struct ModelOptions {
     /// A served model (repeatable); without any, every name is
     ///
     /// Once there is one, other names are 404.
-
     /// Example: --model gpt-4o --model gpt-4o-mini
     #[arg(long = "model", value_name = "NAME", value_parser = model_name,
         help_heading = clap::builder::Resettable::Reset)]

@@ -60,7 +60,13 @@ async fn only_probes_health_and_open_reflection_need_no_key() {
 async fn an_unknown_method_is_unauthenticated_before_it_is_unknown() {
     let server = start(keyed()).await;
     let mut client = tonic::client::Grpc::new(grpc::channel(&server).await);
-    for path in ["/tokenecho.v1.ChatService/Nothing", "/no.such.Service/Nothing"] {
+    for path in [
+        "/tokenecho.v1.ChatService/Nothing",
+        "/no.such.Service/Nothing",
+        "//grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health",
+        "//grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    ] {
         for (request, code) in
             [(Request::new(()), Code::Unauthenticated), (grpc::keyed(()), Code::Unimplemented)]
         {
@@ -147,5 +153,7 @@ async fn a_server_open_to_everyone_does_not_start_beyond_loopback() {
     for flag in ["--api-key", "--any-key", "--no-auth"] {
         assert!(message.contains(flag), "{message}");
     }
-    assert!(matches!(both, StartError::OpenWithKeys("a key")));
+    assert!(matches!(both, StartError::KeyRules("a key", "--no-auth")));
+    let any = keyed().configure(|config| config.auth.any_key = true).start().await.expect_err("a key or any");
+    assert!(matches!(any, StartError::KeyRules("a key", "--any-key")));
 }

@@ -191,3 +191,32 @@ async fn a_body_of_nothing_but_structure_is_bounded() {
 
     assert!(resident().saturating_sub(before) < 150 * MIB, "{} MiB", (resident() - before) / MIB);
 }
+
+#[tokio::test]
+async fn a_body_of_tiny_chunks_costs_its_size_and_no_more() {
+    let server = start(bare_echo()).await;
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
+    let mut socket = TcpStream::connect(server.addresses().api).await.expect("a connection");
+    let before = resident();
+
+    socket.write_all(head.as_bytes()).await.expect("the server reads");
+    for _ in 0..100 {
+        socket.write_all("1\r\n \r\n".repeat(10_000).as_bytes()).await.expect("the server reads");
+    }
+
+    // A million chunks of one byte.
+    assert!(resident().saturating_sub(before) < 100 * MIB, "{} MiB", (resident() - before) / MIB);
+}
+
+#[tokio::test]
+async fn unary_answers_share_one_budget_however_little_was_asked() {
+    let server =
+        start(bare_echo().configure(|config| config.limits.max_inflight_body = Some(256 * 1024))).await;
+    let long = with(say("a long word of a kind "), &json!({"max_tokens": 90_000, "ignore_eos": true}));
+
+    let (status, error) = failure(chat(&server, &long).await).await;
+
+    assert_eq!((status, &error["code"]), (429, &json!("rate_limit_exceeded")));
+    let streamed = with(long, &json!({"stream": true, "max_tokens": 1000}));
+    assert_eq!(chat(&server, &streamed).await.status(), 200);
+}

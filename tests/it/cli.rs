@@ -153,6 +153,32 @@ async fn sigterm_lets_streams_end_and_a_second_signal_does_not() {
 }
 
 #[tokio::test]
+async fn a_hangup_ends_nothing() {
+    let server = Running::start(&[], &[]).await;
+
+    server.signal("-HUP").await;
+    let answer = reqwest::get(server.url("/livez")).await.expect("it is still there");
+
+    assert_eq!(answer.status(), 200);
+    server.signal("-TERM").await;
+    assert_eq!(server.end().await.1, Some(0));
+}
+
+#[tokio::test]
+async fn a_caller_who_got_an_empty_answer_did_not_leave() {
+    let server = Running::start(&[], &[]).await;
+    let client = reqwest::Client::new();
+
+    client.head(server.url("/v1/models")).send().await.expect("an answer");
+    drop(client);
+    server.signal("-TERM").await;
+    let (records, _) = server.end().await;
+
+    let request = records.iter().find(|record| record["message"] == "request").expect("a record");
+    assert_eq!(request["left"], false);
+}
+
+#[tokio::test]
 async fn a_service_link_of_kubernetes_is_survived() {
     let environment = [
         ("TOKENECHO_PORT", "tcp://10.0.0.1:8000"),

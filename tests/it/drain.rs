@@ -192,3 +192,25 @@ async fn a_request_whose_head_had_begun_gets_a_503_and_new_connections_none() {
     assert_eq!(late.flags & h2::END_STREAM, h2::END_STREAM, "a status and nothing else");
     assert!(String::from_utf8_lossy(&said).ends_with("data: [DONE]\n\n"), "what was open ran to its end");
 }
+
+#[tokio::test]
+async fn a_second_request_whose_head_had_begun_gets_its_503_too() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let server = draining(0, 5_000).await;
+    let address = server.addresses().api;
+    let mut begun = tokio::net::TcpStream::connect(address).await.expect("a connection");
+    begun.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("the server reads");
+    let mut first = [0; 12];
+    begun.read_exact(&mut first).await.expect("an answer");
+    begun.write_all(b"GET /v1/models HTT").await.expect("the server reads");
+    // A request of another connection, to be sure that the half head has come in.
+    reqwest::get(format!("{}/models", server.base_url())).await.expect("an answer");
+
+    let drain = tokio::spawn(server.drain());
+    eventually("the door is closed", async || tokio::net::TcpStream::connect(address).await.is_err()).await;
+    begun.write_all(b"P/1.1\r\nhost: x\r\n\r\n").await.expect("the server still reads");
+    let answer = raw::read(&mut begun).await;
+
+    assert!(answer.contains("HTTP/1.1 503") && answer.contains("connection: close"), "{answer}");
+    drain.await.expect("drained");
+}

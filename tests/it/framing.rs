@@ -37,7 +37,7 @@ async fn conflicting_or_malformed_framing_gets_one_answer_or_a_close() {
     ] {
         let text =
             raw::exchange(server.addresses().api, format!("{post}{framing}{smuggled}").as_bytes()).await;
-        assert!(answers(&text) <= 1 || !text.contains("ok\n"), "{framing:?} smuggled a request: {text}");
+        assert!(answers(&text) <= 1, "{framing:?} got two answers: {text}");
         assert!(!text.contains("HTTP/1.1 5"), "{framing:?}: {text}");
     }
     completion(&server, &say("everybody else")).await;

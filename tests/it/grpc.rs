@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use prost::Message;
 use serde_json::json;
 use tokenecho::pb::{ChatMessage, ContentPart, ContentParts, CreateChatCompletionRequest, chat_message};
 use tonic::{Code, Request};
@@ -108,14 +107,14 @@ async fn what_only_grpc_can_say_wrong_is_invalid_too() {
     }
 }
 
-fn endless() -> CreateChatCompletionRequest {
-    grpc::request(&with(say("one two"), &json!({"max_tokens": 1000, "ignore_eos": true})))
+fn endless_body() -> serde_json::Value {
+    with(say("one two"), &json!({"max_tokens": 1000, "ignore_eos": true}))
 }
 
 #[tokio::test]
 async fn a_deadline_ends_a_stream() {
     let server = start(bare_echo().pacing(Duration::from_millis(50), Duration::from_millis(50))).await;
-    let mut call = Request::new(endless());
+    let mut call = Request::new(grpc::request(&endless_body()));
     call.metadata_mut().insert("grpc-timeout", "300m".parse().expect("metadata"));
     let begun = Instant::now();
 
@@ -141,9 +140,7 @@ async fn a_deadline_ends_a_unary_call() {
     let server = start(bare_echo().pacing(Duration::from_millis(50), Duration::from_millis(50))).await;
     // By hand: tonic's client keeps the deadline too, and might be the faster one.
     let client = reqwest::Client::builder().http2_prior_knowledge().build().expect("a client");
-    let message = endless().encode_to_vec();
-    let length = u32::try_from(message.len()).expect("small").to_be_bytes();
-    let body = [&[0][..], &length, &message].concat();
+    let body = grpc::framed(&endless_body());
     let begun = Instant::now();
 
     let url = format!("{}/tokenecho.v1.ChatService/CreateChatCompletion", server.grpc_endpoint());
@@ -239,14 +236,23 @@ async fn bytes_that_are_no_message_are_the_callers_fault() {
         let url = format!("{}/tokenecho.v1.ChatService/CreateChatCompletion", server.grpc_endpoint());
         let request = client.post(url).header("content-type", "application/grpc").header("te", "trailers");
         let response = request.header("grpc-encoding", encoding).body(body).send().await.expect("an answer");
-        response.headers()["grpc-status"].to_str().expect("a number").to_owned()
+        let status = response.headers()["grpc-status"].to_str().expect("a number").to_owned();
+        (status, response.headers().contains_key("grpc-status-details-bin"))
     };
 
-    assert_eq!(
-        send(b"\0\0\0\0\x03\xff\xff\xff", "identity").await,
-        (Code::InvalidArgument as i32).to_string()
-    );
-    assert_eq!(send(b"\0\0\0\0\x00", "gzip").await, (Code::Unimplemented as i32).to_string());
+    let invalid = (Code::InvalidArgument as i32).to_string();
+    for body in [
+        &b"\0\0\0\0\x03\xff\xff\xff"[..],
+        b"",
+        b"\0\0",
+        b"\0\0\0\0\x09abc",
+        b"\x02\0\0\0\x00",
+        b"\x01\0\0\0\x00",
+    ] {
+        assert_eq!(send(body, "identity").await, (invalid.clone(), true), "{body:?}");
+    }
+    let unimplemented = (Code::Unimplemented as i32).to_string();
+    assert_eq!(send(b"\0\0\0\0\x00", "gzip").await, (unimplemented, true));
 }
 
 #[tokio::test]

@@ -130,3 +130,22 @@ async fn a_compressed_body_is_refused_before_it_is_unpacked() {
         assert!(answer.starts_with("HTTP/1.1 415"), "{encoding}: {answer}");
     }
 }
+
+#[tokio::test]
+async fn a_refusal_during_an_upload_over_http2_lets_the_client_come_to_its_end() {
+    let server = start(bare_echo().api_key("other").expect("a key")).await;
+    let mut peer = h2::Peer::connect(server.addresses().api, &[]).await;
+    peer.send(&h2::frame(h2::HEADERS, h2::END_HEADERS, 1, &h2::chat_head())).await;
+    peer.send(&h2::frame(h2::DATA, 0, 1, &vec![b' '; 16_384])).await;
+
+    let answer = peer.next_of(&[h2::DATA, h2::RST_STREAM]).await;
+    for _ in 0..30 {
+        peer.send(&h2::frame(h2::DATA, 0, 1, &vec![b' '; 16_384])).await;
+    }
+    peer.send(&h2::frame(h2::DATA, h2::END_STREAM, 1, b" ")).await;
+    let end = peer.next_of(&[h2::DATA, h2::RST_STREAM]).await;
+
+    assert!(String::from_utf8_lossy(&answer.payload).contains("invalid_api_key"));
+    assert_eq!(answer.flags & h2::END_STREAM, 0, "it ends when the upload has");
+    assert_eq!((end.kind, end.flags & h2::END_STREAM), (h2::DATA, h2::END_STREAM));
+}

@@ -159,17 +159,15 @@ async fn a_reader_that_takes_nothing_loses_its_stream_on_http2() {
     let mut peer = h2::Peer::connect(server.addresses().api, &[(4, 0)]).await;
     let endless = with(say("word"), &json!({"stream": true, "max_tokens": 100_000, "ignore_eos": true}));
 
+    let waiting = with(say("the connection lives"), &json!({"simulation": {"ttft": "2s"}}));
+
     peer.chat(1, &endless.to_string()).await;
+    peer.chat(3, &waiting.to_string()).await;
 
     let reset = peer.until(h2::RST_STREAM).await.expect("the stream is reset, the connection stays");
     assert_eq!(reset.stream, 1);
-    eventually("nothing is open", async || {
-        metric(&server, "tokenecho_streams_open{protocol=\"http\"}").await == 0
-    })
-    .await;
     peer.send(&h2::frame(h2::SETTINGS, 0, 0, &[0, 4, 0, 0, 0xff, 0xff])).await;
-    peer.chat(3, &say("the connection lives").to_string()).await;
-    assert!(peer.until(h2::DATA).await.is_some());
+    assert_eq!(peer.until(h2::DATA).await.expect("an answer").stream, 3);
 }
 
 #[tokio::test]
@@ -261,4 +259,72 @@ async fn an_old_connection_is_asked_to_leave_and_what_is_open_ends_in_form() {
 
     assert!(String::from_utf8_lossy(&text).ends_with("data: [DONE]\n\n"), "cut at its age");
     assert!(over_http1.contains("data: [DONE]"), "cut at its age");
+}
+
+#[tokio::test]
+async fn a_reader_that_leaves_the_tail_of_an_answer_loses_its_connection() {
+    let server = impatient().await;
+    let mut peer = h2::Peer::connect(server.addresses().api, &[(4, 1)]).await;
+
+    peer.chat(1, &say(&"word".repeat(1000)).to_string()).await;
+
+    assert!(peer.until(h2::RST_STREAM).await.is_some());
+    assert!(peer.is_ended().await, "nothing else is open on the connection");
+}
+
+#[tokio::test]
+async fn a_deadline_ends_a_call_whose_reader_takes_nothing() {
+    let server = start(with_admin(bare_echo())).await;
+    let mut peer = h2::Peer::connect(server.addresses().api, &[(4, 100)]).await;
+    let head = [h2::grpc_stream_head(), h2::fields(&[("grpc-timeout", "300m")])].concat();
+    let endless = with(say("word"), &json!({"max_tokens": 100_000, "ignore_eos": true}));
+    let begun = Instant::now();
+
+    peer.send(&h2::frame(h2::HEADERS, h2::END_HEADERS, 1, &head)).await;
+    peer.send(&h2::frame(h2::DATA, h2::END_STREAM, 1, &crate::support::grpc::framed(&endless))).await;
+    assert!(peer.until(h2::RST_STREAM).await.is_some());
+
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    eventually("nothing is open", async || {
+        metric(&server, "tokenecho_streams_open{protocol=\"grpc\"}").await == 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_old_connection_leaves_no_request_without_an_answer() {
+    let server = start(bare_echo().configure(|config| {
+        config.limits.max_connection_age = Duration::from_millis(100);
+    }))
+    .await;
+
+    for _ in 0..3 {
+        let mut socket = TcpStream::connect(server.addresses().api).await.expect("a connection");
+        let mut is_told = false;
+        while !is_told {
+            socket.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("the server reads");
+            let mut answer = String::new();
+            while !answer.ends_with("ok\n") {
+                let mut buffer = [0; 1024];
+                let length = socket.read(&mut buffer).await.expect("bytes");
+                assert!(length > 0, "closed without an answer");
+                answer.push_str(&String::from_utf8_lossy(&buffer[..length]));
+            }
+            is_told = answer.contains("connection: close");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_ignored_is_no_slow_head() {
+    let server = impatient().await;
+    let mut socket = TcpStream::connect(server.addresses().api).await.expect("a connection");
+    socket.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\ncontent-length: 12\r\n\r\n").await.expect("sent");
+
+    for _ in 0..12 {
+        tokio::time::sleep(SHORT / 6).await;
+        socket.write_all(b"x").await.expect("the server reads on");
+    }
+
+    assert!(raw::read(&mut socket).await.starts_with("HTTP/1.1 200"));
 }

@@ -13,7 +13,6 @@ use axum::response::{IntoResponse, Response};
 
 use super::body::JsonBody;
 use super::sse;
-use crate::engine::Completion;
 use crate::error::ApiError;
 use crate::service::{Call, Service};
 use response::{ChatCompletion, ChunkRenderer};
@@ -33,7 +32,6 @@ pub async fn create_chat_completion(
         let renderer = ChunkRenderer::new(&answer.heading, answer.include_usage);
         return Ok(sse::response(answer, renderer));
     }
-    let heading = answer.heading.clone();
-    let completion = Completion::collect(answer).await?;
+    let (heading, completion) = answer.complete().await?;
     Ok(Json(ChatCompletion::new(&heading, completion)).into_response())
 }

@@ -164,7 +164,7 @@ impl Render<Event> for ChunkRenderer {
                 write_value(delta, &*text);
                 delta.push(b'}');
             }),
-            Event::Finished { choice, reason } => {
+            Event::Finished { choice, reason, .. } => {
                 self.chunk(frames, choice, Some(reason), |delta| delta.extend_from_slice(b"{}"));
             }
             Event::Usage(usage) if self.include_usage => self.usage_chunk(frames, usage),

@@ -36,6 +36,13 @@ pub fn request(body: &Value) -> CreateChatCompletionRequest {
     CreateChatCompletionRequest::decode(message.encode_to_vec().as_slice()).expect("the same message")
 }
 
+/// The same request as the bytes of one gRPC message.
+pub fn framed(body: &Value) -> Vec<u8> {
+    let message = request(body).encode_to_vec();
+    let length = u32::try_from(message.len()).expect("small").to_be_bytes();
+    [&[0][..], &length, &message].concat()
+}
+
 /// The OpenAI object that this message mirrors, without what is absent.
 pub fn object<M: Message>(name: &str, message: &M) -> Value {
     let descriptor = pool().get_message_by_name(&format!("tokenecho.v1.{name}")).expect("in our proto");

@@ -56,12 +56,22 @@ pub fn chat_head() -> Vec<u8> {
     ])
 }
 
-/// The head of a gRPC call.
+/// The head of a unary gRPC call.
 pub fn grpc_head() -> Vec<u8> {
+    call_head("/tokenecho.v1.ChatService/CreateChatCompletion")
+}
+
+/// The head of a streaming gRPC call.
+pub fn grpc_stream_head() -> Vec<u8> {
+    call_head("/tokenecho.v1.ChatService/StreamChatCompletion")
+}
+
+/// The head of the gRPC call of this path.
+pub fn call_head(path: &str) -> Vec<u8> {
     fields(&[
         (":method", "POST"),
         (":scheme", "http"),
-        (":path", "/tokenecho.v1.ChatService/CreateChatCompletion"),
+        (":path", path),
         (":authority", "x"),
         ("te", "trailers"),
         ("content-type", "application/grpc"),
