@@ -7,6 +7,10 @@ use tokenecho::server::{self, Signals, healthcheck};
 use tokenecho::{Server, greeting, telemetry};
 use tracing::warn;
 
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     // What is no UTF-8 becomes text that no option takes, and is refused with its name.

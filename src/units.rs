@@ -18,6 +18,17 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+/// Reads a duration that is a time to wait for something, and so not zero.
+///
+/// # Errors
+/// A sentence that says what was expected.
+pub fn patience(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("no time at all is no time to wait for".into()),
+        patience => Ok(patience),
+    }
+}
+
 /// Writes a duration with its units, as [`duration`] reads it.
 pub fn shown(duration: Duration) -> impl std::fmt::Display {
     humantime::format_duration(duration)

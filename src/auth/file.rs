@@ -1,7 +1,7 @@
 //! Key files: a file of keys, or a directory with a file for each holder, as a mounted Secret is.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::ApiKey;
@@ -54,10 +54,15 @@ fn read_lines(
     parse: impl Fn(&str) -> Result<ApiKey, &'static str>,
 ) -> Result<Vec<ApiKey>, KeyFileError> {
     let unreadable = |error: io::Error| fault(path, error);
-    if std::fs::metadata(path).map_err(unreadable)?.len() > MAX_BYTES {
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    if !file.metadata().map_err(unreadable)?.is_file() {
+        return Err(fault(path, "it is no file"));
+    }
+    let mut text = String::new();
+    let length = file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if length as u64 > MAX_BYTES {
         return Err(fault(path, "it is larger than 1 MiB"));
     }
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
     let lines = text
         .lines()
         .map(str::trim)

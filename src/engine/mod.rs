@@ -22,7 +22,8 @@ pub use event::{Choice, Completion, Event, FinishReason, Usage};
 pub use generation::{Budget, Generation};
 pub use pacing::{Pacing, PacingOptions};
 pub use parameters::{
-    ChatParameters, StreamParameters, Validation, at_most, empty_array, empty_string, unsupported_value,
+    ChatParameters, StreamParameters, Validation, at_most, check_model, empty_array, empty_string,
+    unsupported_value,
 };
 pub use request::{Content, GenerationRequest, Message, Part, Role, Tool};
 

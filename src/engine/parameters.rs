@@ -124,14 +124,7 @@ impl ChatParameters {
                 Validation::Lenient | Validation::Default => Ok(()),
             };
         };
-        length("model", model, 1, 256)?;
-        if model.chars().any(char::is_control) {
-            return Err(InvalidRequest::value(
-                "model",
-                "Invalid 'model': control characters are not allowed.",
-            ));
-        }
-        Ok(())
+        check_model(model)
     }
 
     fn check_sampling(&self, lenient: bool) -> Result<(), InvalidRequest> {
@@ -212,6 +205,18 @@ impl ChatParameters {
             _ => Ok(min_tokens),
         }
     }
+}
+
+/// Refuses a name that no model can have.
+///
+/// # Errors
+/// An empty or too long one, and one with control characters.
+pub fn check_model(name: &str) -> Result<(), InvalidRequest> {
+    length("model", name, 1, 256)?;
+    if name.chars().any(char::is_control) {
+        return Err(InvalidRequest::value("model", "Invalid 'model': control characters are not allowed."));
+    }
+    Ok(())
 }
 
 fn check_message(message: &Message, index: usize) -> Result<(), InvalidRequest> {

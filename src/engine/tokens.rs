@@ -63,6 +63,9 @@ enum Class {
 
 /// The length in bytes of the token that `text` begins with.
 fn first_token(text: &str) -> Option<usize> {
+    if let Some(length) = plain_word(text.as_bytes()) {
+        return Some(length);
+    }
     let mut run: Option<Class> = None;
     let mut length = 0;
     while length < text.len() {
@@ -81,6 +84,18 @@ fn first_token(text: &str) -> Option<usize> {
         length += bytes;
     }
     (length > 0).then_some(length)
+}
+
+/// The length of the token in the plain case, most of all text: spaces, ASCII letters and digits, and nothing
+/// behind them that could belong to them.
+fn plain_word(text: &[u8]) -> Option<usize> {
+    // No further than a token goes: a longer word is cut, and would be read again for each of its tokens.
+    let text = &text[..text.len().min(MAX_TOKEN_BYTES + 1)];
+    let spaces = text.iter().take_while(|byte| **byte == b' ').count();
+    let word = text[spaces..].iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+    let length = spaces + word;
+    let ends = text.get(length).is_none_or(|next| next.is_ascii() && !matches!(next, b'\'' | b'_'));
+    (word > 0 && ends && length <= MAX_TOKEN_BYTES).then_some(length)
 }
 
 /// Class and length of the grapheme that `text` (never empty) begins with.

@@ -61,6 +61,10 @@ fn refusal(error: axum::Error) -> ApiError {
 
 /// `application/json`, `application/*+json` with any parameters, or nothing said; and no encoding.
 fn check_media(headers: &HeaderMap) -> Result<(), ApiError> {
+    let is_plain = headers.get(header::CONTENT_TYPE).is_some_and(|value| value == "application/json");
+    if is_plain && !headers.contains_key(header::CONTENT_ENCODING) {
+        return Ok(());
+    }
     let text = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     if let Some(content_type) = text(header::CONTENT_TYPE) {
         let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();

@@ -93,7 +93,7 @@ impl<'a> Node<'a, '_> {
             let message = format!("Unknown parameter: '{param}'.");
             return Err(InvalidRequest { message, param: Some(param), code: Some("unknown_parameter") });
         }
-        Ok(Object { known, values: fields.values, place: &self.place, strict: self.strict })
+        Ok(Object { values: fields.values, place: &self.place, strict: self.strict })
     }
 
     /// The fields of an object whose names are the caller's own, at most `most`.
@@ -260,8 +260,8 @@ impl<'a> RawNode<'a> {
 
 /// The known fields of an object.
 pub struct Object<'a, 'p> {
-    known: &'static [&'static str],
-    values: Vec<Option<&'a RawValue>>,
+    /// Those that are there: few, however many are known.
+    values: Vec<(&'static str, &'a RawValue)>,
     place: &'p Place<'p>,
     strict: bool,
 }
@@ -274,8 +274,8 @@ impl<'a> Object<'a, '_> {
 
     /// The field of this name, for those where `null` says something.
     pub fn get_or_null(&self, name: &'static str) -> Option<Node<'a, '_>> {
-        let index = self.known.iter().position(|known| *known == name)?;
-        let text = self.values[index]?.get();
+        let (_, value) = self.values.iter().find(|(known, _)| *known == name)?;
+        let text = value.get();
         Some(Node { text, place: Place::Field(self.place, name), strict: self.strict })
     }
 

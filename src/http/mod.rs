@@ -14,15 +14,16 @@ mod sse;
 pub use chat::read as read_chat_request;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{FromRequestParts, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method, Uri};
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use axum::routing::{get, post};
 
 use crate::error::{ApiError, shown};
-use crate::service::Service;
 use crate::service::record::Record;
+use crate::service::{Call, Service};
 
 /// Every route of the HTTP API. `api_metrics` adds `/metrics`, for scrapers that look for it here.
 pub fn router(service: Service, api_metrics: bool) -> Router {
@@ -64,4 +65,13 @@ async fn openai_headers(request: Request, next: Next) -> Response {
     response.headers_mut().insert(PROCESSING_MS, HeaderValue::from(milliseconds));
     response.headers_mut().insert(VERSION, HeaderValue::from_static("2020-10-01"));
     response
+}
+
+/// What the layers before a handler know of its request.
+impl FromRequestParts<Service> for Call {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Service) -> Result<Self, ApiError> {
+        Self::of(&parts.extensions)
+    }
 }

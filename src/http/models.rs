@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::Extensions;
 use serde::Serialize;
 
 use crate::error::{ApiError, InvalidRequest};
@@ -32,21 +31,18 @@ pub struct ModelList {
 }
 
 /// Lists the served models.
-pub async fn list_models(
-    State(service): State<Service>,
-    extensions: Extensions,
-) -> Result<Json<ModelList>, ApiError> {
-    let models = service.list_models(&Call::of(&extensions)?)?;
+pub async fn list_models(State(service): State<Service>, call: Call) -> Result<Json<ModelList>, ApiError> {
+    let models = service.list_models(&call)?;
     Ok(Json(ModelList { object: "list", data: models.into_iter().map(ModelObject::from).collect() }))
 }
 
 /// Tells of one model, whose name may hold slashes.
 pub async fn get_model(
     State(service): State<Service>,
-    extensions: Extensions,
+    call: Call,
     name: Result<Path<String>, axum::extract::rejection::PathRejection>,
 ) -> Result<Json<ModelObject>, ApiError> {
     let Path(name) =
         name.map_err(|_| InvalidRequest::value("model", "Invalid 'model': the path is not UTF-8."))?;
-    Ok(Json(service.get_model(&Call::of(&extensions)?, &name)?.into()))
+    Ok(Json(service.get_model(&call, &name)?.into()))
 }

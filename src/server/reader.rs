@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use hyper::body::{Frame, SizeHint};
+use hyper::body::{Body as _, Frame, SizeHint};
 use hyper::rt::Executor;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
@@ -157,7 +157,8 @@ impl ReadBody {
         held: (OpenRequest, Upload),
     ) -> Self {
         let is_http2 = uploaded.is_some();
-        let uploaded = uploaded.filter(|token| !token.is_cancelled());
+        // An empty answer is one frame, its head, and ends with it: gRPC clients miss the status otherwise.
+        let uploaded = uploaded.filter(|token| !token.is_cancelled() && !body.is_end_stream());
         let uploaded = uploaded.map(|token| Box::pin(token.cancelled_owned()));
         Self { body, rest: Bytes::new(), reader, is_http2, uploaded, _held: held }
     }

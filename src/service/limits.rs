@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::error::ApiError;
-use crate::units::{duration, size};
+use crate::units::{duration, patience, size};
 
 /// The limits, each an option; what a client sees over one is told beside it.
 #[derive(clap::Args, Clone, Debug)]
@@ -24,19 +24,19 @@ pub struct LimitOptions {
     /// Time for a request's head, and for the silence before it on a new connection
     ///
     /// Over it: closed. Example: --head-timeout 5s
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, hide_short_help = true)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = patience, hide_short_help = true)]
     pub head_timeout: Duration,
 
     /// Time in which a request body has to arrive whole
     ///
     /// Over it: 408, DEADLINE_EXCEEDED. Example: --body-timeout 10s
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration, hide_short_help = true)]
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = patience, hide_short_help = true)]
     pub body_timeout: Duration,
 
     /// How long an HTTP/1 connection may be idle between two requests
     ///
     /// Over it: closed. Example: --idle-timeout 120s
-    #[arg(long, value_name = "DURATION", default_value = "75s", value_parser = duration, hide_short_help = true)]
+    #[arg(long, value_name = "DURATION", default_value = "75s", value_parser = patience, hide_short_help = true)]
     pub idle_timeout: Duration,
 
     /// Connections at once, and never more than the open files allow
@@ -66,7 +66,7 @@ pub struct LimitOptions {
     /// How long it has to answer
     ///
     /// Over it: closed. Example: --ping-timeout 5s
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, hide_short_help = true)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = patience, hide_short_help = true)]
     pub ping_timeout: Duration,
 
     /// How long sent bytes may stay unacknowledged by a peer that has vanished; 0 for the system's own
@@ -79,7 +79,7 @@ pub struct LimitOptions {
     /// How long a reader may take nothing of an answer that is ready
     ///
     /// Over it: its stream is reset, an HTTP/1 connection closed. Example: --reader-timeout 20s
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration, hide_short_help = true)]
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = patience, hide_short_help = true)]
     pub reader_timeout: Duration,
 
     /// How long a connection may last, give or take a tenth; 0 for any time

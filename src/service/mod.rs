@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 pub use answer::{Answer, Heading};
 
 use crate::auth::Caller;
-use crate::engine::{Budget, ChatParameters, Engine, Generation, Pacing, Validation};
+use crate::engine::{Budget, ChatParameters, Engine, Generation, Pacing, Validation, check_model};
 use crate::error::ApiError;
 use lifecycle::Lifecycle;
 use limits::LimitOptions;
@@ -170,6 +170,7 @@ impl Service {
     /// [`ApiError::ModelNotFound`], or the failure that the request asked for.
     pub fn get_model(&self, call: &Call, name: &str) -> Result<Model, ApiError> {
         self.steer(call, Simulation::default())?;
+        check_model(name)?;
         self.0.models.get(name)
     }
 

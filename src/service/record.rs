@@ -3,6 +3,7 @@
 //! Every layer notes what it knows. The record is closed once, by the layer that opened it, when the last
 //! byte of the answer has left or the caller has.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -179,15 +180,21 @@ impl Record {
     ///
     /// User text is written as a quoted string with its control, direction and escape characters escaped.
     pub fn log(&self, status: &str, left: bool) {
+        // Nothing is put together for a line that nobody reads.
+        if !tracing::enabled!(tracing::Level::INFO) {
+            return;
+        }
         let Inner { request_id, protocol, endpoint, trace_id, started, .. } = &*self.0;
-        let Notes { caller, model, error, ttft, usage, .. } = self.notes().clone();
+        let notes = self.notes();
+        let Notes { caller, model, error, ttft, usage, .. } = &*notes;
         let id = request_id.to_str().unwrap_or_default();
         let (protocol, operation) = (protocol.as_str(), endpoint.as_str());
         let caller = caller.as_deref();
-        let model = model.map(|model| Escaped(model).to_string());
+        let (model, error) = (model.as_deref().map(escaped), *error);
+        let model = model.as_deref();
         let ttft_ms = ttft.map(milliseconds);
         let duration_ms = milliseconds(started.elapsed());
-        let Usage { prompt_tokens, completion_tokens } = usage;
+        let Usage { prompt_tokens, completion_tokens } = *usage;
         macro_rules! line {
             ($level:ident) => {
                 $level!(
@@ -221,6 +228,12 @@ impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Record").field("request_id", &self.0.request_id).finish_non_exhaustive()
     }
+}
+
+/// User text for a log; most of it needs no escapes.
+fn escaped(text: &str) -> Cow<'_, str> {
+    let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if is_plain { text.into() } else { Escaped(text.to_owned()).to_string().into() }
 }
 
 /// User text for a log: no character of it can end the line, hide or reorder what stands there.

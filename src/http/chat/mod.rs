@@ -8,7 +8,6 @@ pub use request::read;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::Extensions;
 use axum::response::{IntoResponse, Response};
 
 use super::body::JsonBody;
@@ -20,10 +19,9 @@ use response::{ChatCompletion, ChunkRenderer};
 /// Answers a conversation, at once or as a stream of chunks.
 pub async fn create_chat_completion(
     State(service): State<Service>,
-    extensions: Extensions,
+    call: Call,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
-    let call = Call::of(&extensions)?;
     let (parameters, steering) = read(body.text()?, service.validation())?;
     drop(body);
     let streamed = parameters.stream.enabled;

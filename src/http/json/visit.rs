@@ -36,7 +36,7 @@ pub struct KnownFields {
 
 /// The fields found.
 pub struct Fields<'a> {
-    pub values: Vec<Option<&'a RawValue>>,
+    pub values: Vec<(&'static str, &'a RawValue)>,
     pub duplicate: Option<&'static str>,
     pub unknown: Option<String>,
 }
@@ -49,15 +49,18 @@ impl<'de> Visitor<'de> for KnownFields {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-        let mut fields = Fields { values: vec![None; self.known.len()], duplicate: None, unknown: None };
+        let mut fields = Fields { values: Vec::new(), duplicate: None, unknown: None };
         while let Some(Text(name)) = map.next_key()? {
-            let Some(index) = self.known.iter().position(|known| *known == name) else {
+            let Some(known) = self.known.iter().find(|known| **known == name) else {
                 map.next_value::<IgnoredAny>()?;
                 fields.unknown.get_or_insert_with(|| name.into_owned());
                 continue;
             };
-            if fields.values[index].replace(map.next_value()?).is_some() {
-                fields.duplicate = Some(self.known[index]);
+            if fields.values.iter().any(|(name, _)| name == known) {
+                map.next_value::<IgnoredAny>()?;
+                fields.duplicate = Some(known);
+            } else {
+                fields.values.push((known, map.next_value()?));
             }
         }
         Ok(fields)
