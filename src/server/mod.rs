@@ -46,7 +46,7 @@ pub enum StartError {
     },
     /// Everyone would be served, from everywhere, and nobody said so.
     #[error(
-        "refusing to serve {0} without a key: give keys with --api-key or --api-key-file, or say --any-key (some key has to be \
+        "refusing to serve {0} without a key: give keys with --api-key (TOKENECHO_API_KEY) or --api-key-file, or say --any-key (some key has to be \
          sent) or --no-auth (none has to)"
     )]
     Open(SocketAddr),

@@ -15,7 +15,7 @@ pub struct LimitOptions {
     #[arg(long, value_name = "SIZE", default_value = "32MiB", value_parser = size, hide_short_help = true)]
     pub max_body: u64,
 
-    /// Bodies held at once, together [default: a quarter of the memory limit, 512MiB without one]
+    /// Bodies and unary answers held at once, together [default: a quarter of the memory limit, 512MiB without one]
     ///
     /// Over it: 429, RESOURCE_EXHAUSTED. Example: --max-inflight-body 128MiB
     #[arg(long, value_name = "SIZE", value_parser = size, hide_short_help = true)]
