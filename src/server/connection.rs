@@ -131,7 +131,8 @@ impl Connections {
         let streams = StreamExecutor { timeout: limits.reader_timeout, requests: Arc::clone(&requests) };
         let protocols = protocols(limits, streams);
         let mut connection = pin!(protocols.serve_connection(TokioIo::new(socket), answer));
-        let (mut is_leaving, mut last_call) = (false, pin!(self.last_call()));
+        let (mut is_old, mut aging) = (false, pin!(self.aged()));
+        let (mut is_closing, mut closing) = (false, pin!(self.service.lifecycle().reached(Phase::Closing)));
         let ended = loop {
             tokio::select! {
                 ended = connection.as_mut() => break ended,
@@ -139,14 +140,22 @@ impl Connections {
                 // On HTTP/2 each stream has a reader of its own, and this one waits for ever.
                 () = reader.stalled(limits.reader_timeout) => break Err("its reader took nothing".into()),
                 () = requests.given_up(limits.reader_timeout) => break Err("its readers took nothing".into()),
-                closing = &mut last_call, if !is_leaving => {
-                    is_leaving = true;
-                    // hyper closes an idle HTTP/1 connection at once, over a request that may be on its way: where
-                    // there is time it is told with its next answer, and where there is none only if none has begun.
-                    if requests.is_http2() || (closing && !requests.is_in_head()) {
+                // hyper closes an idle HTTP/1 connection at once, over a request that may be on its way. Where there is
+                // time, its peer is told with the next answer; where there is none, a head that has begun is answered.
+                () = &mut aging, if !is_old => {
+                    is_old = true;
+                    if requests.is_http2() {
                         connection.as_mut().graceful_shutdown();
                     } else {
                         requests.close_after_next();
+                    }
+                }
+                () = &mut closing, if !is_closing => {
+                    is_closing = true;
+                    if requests.is_in_head() {
+                        requests.close_after_next();
+                    } else {
+                        connection.as_mut().graceful_shutdown();
                     }
                 }
             }
@@ -156,20 +165,14 @@ impl Connections {
         }
     }
 
-    /// Waits until the connection is to take no more requests; tells whether the server closes, or it is only old.
-    async fn last_call(&self) -> bool {
+    /// Waits until a connection that begins now is old.
+    async fn aged(&self) {
         let age = self.service.limits().max_connection_age;
-        let aged = async {
-            if age.is_zero() {
-                std::future::pending::<()>().await;
-            }
-            // So that clients who came together do not come back together.
-            tokio::time::sleep(age.mul_f64(rand::random_range(0.9..=1.1))).await;
-        };
-        tokio::select! {
-            () = self.service.lifecycle().reached(Phase::Closing) => true,
-            () = aged => false,
+        if age.is_zero() {
+            std::future::pending::<()>().await;
         }
+        // So that clients who came together do not come back together.
+        tokio::time::sleep(age.mul_f64(rand::random_range(0.9..=1.1))).await;
     }
 }
 

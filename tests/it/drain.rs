@@ -214,3 +214,19 @@ async fn a_second_request_whose_head_had_begun_gets_its_503_too() {
     assert!(answer.contains("HTTP/1.1 503") && answer.contains("connection: close"), "{answer}");
     drain.await.expect("drained");
 }
+
+#[tokio::test]
+async fn an_old_idle_connection_holds_nothing_up() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let age = Duration::from_millis(50);
+    let server = start(bare_echo().configure(|config| config.limits.max_connection_age = age)).await;
+    let mut idle = tokio::net::TcpStream::connect(server.addresses().api).await.expect("a connection");
+    idle.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("the server reads");
+    idle.read_exact(&mut [0; 12]).await.expect("an answer");
+    tokio::time::sleep(2 * age).await;
+    let begun = Instant::now();
+
+    server.drain().await;
+
+    assert!(begun.elapsed() < Duration::from_secs(5));
+}
