@@ -34,7 +34,7 @@ pub struct AuthOptions {
     #[arg(long = "api-key", value_name = "[NAME:]KEY", value_parser = KeyParser, help_heading = Resettable::Reset)]
     pub api_key: Vec<ApiKey>,
 
-    /// More keys: a file of lines [NAME:]KEY, or a directory whose files' names are the holders'
+    /// More keys: a file of lines `[NAME:]KEY`, or a directory whose files' names are the holders'
     ///
     /// Blank lines and lines that begin with # are skipped, of a directory names that begin with `..`. What changes
     /// is read again within five seconds, and at once on SIGHUP; a broken change keeps the keys there were.
