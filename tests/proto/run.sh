@@ -4,7 +4,7 @@
 #   tests/proto/run.sh release    keep today's contract as the released one
 set -euo pipefail
 cd "$(dirname "$0")"
-[ -x node_modules/.bin/buf ] || npm ci --silent --no-audit --no-fund
+[ -x node_modules/.bin/buf ] || npm ci --loglevel=error --no-audit --no-fund >/dev/null
 buf="$PWD/node_modules/.bin/buf"
 released="$PWD/released.binpb"
 cd ../../proto
