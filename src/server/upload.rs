@@ -32,8 +32,6 @@ pub fn bounded(request: Request<Incoming>, service: &Service, upload: Upload, en
         end.reached();
         return Request::from_parts(parts, Body::new(body));
     }
-    // A client that waits for `100 Continue` sends nothing unless its body is asked for.
-    let waits = parts.headers.contains_key(header::EXPECT);
     let limits = service.limits();
     let mut body = Bounded {
         body: Some(body),
@@ -44,14 +42,13 @@ pub fn bounded(request: Request<Incoming>, service: &Service, upload: Upload, en
         timeout: limits.body_timeout,
         deadline: Some(Instant::now() + limits.body_timeout),
         timer: None,
-        lingers: !waits,
+        is_coming: !parts.headers.contains_key(header::EXPECT),
     };
     if Protocol::of(&parts) == Protocol::Grpc {
         // The message is bounded by tonic, which knows its length beforehand. Reflection asks as long as it likes.
         let is_open_ended = grpc::REFLECTION.iter().any(|name| grpc::is_of(parts.uri.path(), name));
         body.left = (!is_open_ended).then_some(limits.max_body + MESSAGE_HEAD);
         body.deadline = body.deadline.filter(|_| !is_open_ended);
-        body.lingers &= !is_open_ended;
     }
     Request::from_parts(parts, Body::new(body))
 }
@@ -86,8 +83,8 @@ struct Bounded {
     deadline: Option<Instant>,
     /// Made when the body first has to be waited for.
     timer: Option<Pin<Box<Sleep>>>,
-    /// Whether what is left unread is read and dropped.
-    lingers: bool,
+    /// Whether the caller sends it: one that waits for `100 Continue` does so once it is asked for.
+    is_coming: bool,
 }
 
 impl Bounded {
@@ -113,6 +110,7 @@ impl hyper::body::Body for Bounded {
     ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
         let this = &mut *self;
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        this.is_coming = true;
         let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
             ready!(this.poll_deadline(cx));
             // The answer to that does not wait for the rest.
@@ -120,7 +118,7 @@ impl hyper::body::Body for Bounded {
             return Poll::Ready(Some(Err(ApiError::BodyTimeout { limit: this.timeout }.into())));
         };
         if !matches!(frame, Some(Ok(_))) {
-            this.lingers = false;
+            this.body = None;
             this.end.reached();
         }
         Poll::Ready(frame.map(|frame| {
@@ -144,7 +142,8 @@ impl hyper::body::Body for Bounded {
 impl Drop for Bounded {
     fn drop(&mut self) {
         let end = self.end.clone();
-        let Some(mut body) = self.body.take().filter(|body| self.lingers && !body.is_end_stream()) else {
+        let has_rest = self.is_coming && self.left.is_some();
+        let Some(mut body) = self.body.take().filter(|body| has_rest && !body.is_end_stream()) else {
             return end.reached();
         };
         // Ends by itself: with the body, with the connection, or when the time is up.

@@ -31,12 +31,15 @@ async fn upload(server: &tokenecho::Server, head: &str, body: Vec<u8>) -> String
     tokio::join!(send, read).1
 }
 
+/// A body of one chunk.
+fn one_chunk(size: usize) -> Vec<u8> {
+    [format!("{size:x}\r\n").into_bytes(), vec![b' '; size], b"\r\n".to_vec()].concat()
+}
+
 #[tokio::test]
 async fn fifty_megabytes_at_full_speed_get_their_413() {
     let server = start(bare_echo()).await;
     let body = vec![b' '; 50 << 20];
-    let chunk =
-        |size: usize| [format!("{size:x}\r\n").into_bytes(), vec![b' '; size], b"\r\n".to_vec()].concat();
 
     for _ in 0..3 {
         let declared =
@@ -44,7 +47,7 @@ async fn fifty_megabytes_at_full_speed_get_their_413() {
         assert!(declared.starts_with("HTTP/1.1 413") && declared.contains("request_too_large"), "{declared}");
         assert!(declared.contains("connection: close"), "{declared}");
         let chunked =
-            upload(&server, &format!("{HEAD}transfer-encoding: chunked\r\n\r\n"), chunk(50 << 20)).await;
+            upload(&server, &format!("{HEAD}transfer-encoding: chunked\r\n\r\n"), one_chunk(50 << 20)).await;
         assert!(chunked.starts_with("HTTP/1.1 413") && chunked.contains("request_too_large"), "{chunked}");
     }
 }
@@ -76,6 +79,22 @@ async fn nobody_is_asked_to_go_on_with_a_body_that_will_be_refused() {
     assert!(large.starts_with("HTTP/1.1 413"), "{large}");
     assert!(encoded.starts_with("HTTP/1.1 415"), "{encoded}");
     assert!(wanted.starts_with("HTTP/1.1 100"), "{wanted}");
+}
+
+#[tokio::test]
+async fn who_was_told_to_go_on_and_sends_too_much_gets_a_413() {
+    let server = start(bare_echo()).await;
+    let head = format!("{HEAD}expect: 100-continue\r\ntransfer-encoding: chunked\r\n\r\n");
+    let mut socket = TcpStream::connect(server.addresses().api).await.expect("a connection");
+    socket.write_all(head.as_bytes()).await.expect("the server reads");
+    let mut asked = [0; 25];
+    socket.read_exact(&mut asked).await.expect("an interim answer");
+    // Who reads nothing before all is sent loses the answer to a connection that is reset under it.
+    socket.write_all(&one_chunk(50 << 20)).await.expect("the server reads on");
+    let answer = raw::read(&mut socket).await;
+
+    assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("request_too_large"), "{answer}");
 }
 
 #[tokio::test]
