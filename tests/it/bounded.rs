@@ -5,16 +5,22 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use serde_json::json;
-use tokenecho::Server;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::support::http::{chat, completion, failure, post, say, with};
-use crate::support::{bare_echo, eventually, grpc, h2, metric, raw, resident, start, with_admin};
+use crate::support::process::Process;
+use crate::support::{Target, bare_echo, eventually, grpc, h2, metric, raw, start, with_admin};
 
 const MIB: u64 = 1 << 20;
 
-async fn open_streams(server: &Server) -> u64 {
+#[track_caller]
+fn grew_by_less_than(server: &Process, before: u64, bound: u64) {
+    let grown = server.resident().saturating_sub(before);
+    assert!(grown < bound, "by {} KiB, which is not less than {}", grown / 1024, bound / 1024);
+}
+
+async fn open_streams(server: &impl Target) -> u64 {
     let of = async |protocol: &str| {
         metric(server, &format!("tokenecho_streams_open{{protocol=\"{protocol}\"}}")).await
     };
@@ -23,17 +29,17 @@ async fn open_streams(server: &Server) -> u64 {
 
 #[tokio::test]
 async fn choices_share_one_reply_and_one_budget() {
-    let server = start(bare_echo()).await;
+    let server = Process::bare_echo(&[]).await;
     // A word of a megabyte: a thousand tokens, and 128 copies of it would be 128 MiB.
     let large = with(say(&"x".repeat(1 << 20)), &json!({"n": 128}));
-    let before = resident();
+    let before = server.resident();
 
     let (status, error) = failure(chat(&server, &large).await).await;
     let few = completion(&server, &with(large, &json!({"n": 2}))).await;
 
     assert_eq!((status, &error["param"]), (400, &json!("n")));
     assert_eq!(few["choices"].as_array().expect("choices").len(), 2);
-    assert!(resident().saturating_sub(before) < 128 * MIB);
+    grew_by_less_than(&server, before, 64 * MIB);
 }
 
 #[tokio::test]
@@ -49,15 +55,13 @@ async fn a_hostile_stop_sequence_costs_one_pass() {
 }
 
 #[tokio::test]
-async fn slow_uploads_together_stay_inside_their_budget() {
-    let server =
-        start(with_admin(bare_echo()).configure(|config| config.limits.max_inflight_body = Some(8 * MIB)))
-            .await;
+async fn two_hundred_slow_uploads_together_stay_inside_their_budget() {
+    let server = Process::bare_echo(&["--max-inflight-body", "64MiB"]).await;
     let head = raw::chat(&vec![b' '; 30 << 20]);
-    let before = resident();
+    let before = server.resident();
 
     let mut uploads = Vec::new();
-    for _ in 0..50 {
+    for _ in 0..200 {
         let mut socket = TcpStream::connect(server.addresses().api).await.expect("a connection");
         // A megabyte each, and no more for now.
         let _ = tokio::time::timeout(Duration::from_millis(50), socket.write_all(&head[..1 << 20])).await;
@@ -65,8 +69,9 @@ async fn slow_uploads_together_stay_inside_their_budget() {
     }
 
     let refused = "tokenecho_requests_total{endpoint=\"chat_completions\",protocol=\"http\",status=\"429\"}";
-    eventually("some are refused", async || metric(&server, refused).await > 20).await;
-    assert!(resident().saturating_sub(before) < 100 * MIB, "{} MiB", (resident() - before) / MIB);
+    eventually("the rest is refused", async || metric(&server, refused).await >= 200 - 64).await;
+    // Each of them has a connection with its buffers besides.
+    grew_by_less_than(&server, before, 64 * MIB + 200 * 512 * 1024);
     drop(uploads);
     eventually("the budget is back", async || chat(&server, &say("Hi")).await.status() == 200).await;
 }
@@ -119,11 +124,39 @@ async fn beyond_the_open_generations_the_answer_is_429_at_once() {
 }
 
 #[tokio::test]
+async fn twenty_thousand_generations_are_open_at_once_and_the_next_is_a_429_at_once() {
+    let server = Process::bare_echo(&[]).await;
+    let waiting = with(say("word"), &json!({"simulation": {"ttft": "60s"}})).to_string();
+    let before = server.resident();
+    let mut peers = Vec::new();
+    for _ in 0..10 {
+        let mut peer = h2::Peer::connect(server.addresses().api, &[]).await;
+        for index in 0..2000 {
+            peer.chat(2 * index + 1, &waiting).await;
+        }
+        peers.push(peer);
+    }
+    eventually("all are open", async || open_streams(&server).await == 20_000).await;
+
+    let begun = Instant::now();
+    let refused = chat(&server, &say("one more")).await;
+
+    assert_eq!(refused.status(), 429);
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    grew_by_less_than(&server, before, 20_000 * 16 * 1024);
+    drop(peers);
+    eventually("none is open", async || open_streams(&server).await == 0).await;
+    completion(&server, &say("there is room again")).await;
+}
+
+#[tokio::test]
 async fn a_stalled_reader_costs_its_window_and_no_more_on_both_protocols() {
-    let server = start(with_admin(bare_echo())).await;
+    let server = Process::bare_echo(&[]).await;
     let endless = with(say("words "), &json!({"max_tokens": 100_000, "ignore_eos": true}));
     let streamed = with(endless.clone(), &json!({"stream": true})).to_string();
-    let before = resident();
+    let message = grpc::request(&endless);
+    completion(&server, &say("warm")).await;
+    let before = server.resident();
     let mut stalled = Vec::new();
     for _ in 0..50 {
         let mut peer = h2::Peer::connect(server.addresses().api, &[]).await;
@@ -133,53 +166,67 @@ async fn a_stalled_reader_costs_its_window_and_no_more_on_both_protocols() {
     let mut items = Vec::new();
     for _ in 0..50 {
         let mut client = grpc::chat(&server).await;
-        items.push(client.stream_chat_completion(grpc::request(&endless)).await.expect("a stream"));
+        items.push(client.stream_chat_completion(message.clone()).await.expect("a stream"));
     }
 
     eventually("all are open", async || open_streams(&server).await == 100).await;
     completion(&server, &say("everybody else")).await;
 
-    // Replies of 100 000 tokens, some 20 MiB of chunks each; both ends of every connection are in this process.
-    assert!(resident().saturating_sub(before) < 150 * MIB, "{} MiB", (resident() - before) / MIB);
+    // Replies of 100 000 tokens, some 20 MiB of chunks each.
+    grew_by_less_than(&server, before, 100 * 256 * 1024);
 }
 
-#[tokio::test]
-async fn five_hundred_streams_dropped_in_the_middle_leave_nothing() {
-    let server =
-        start(with_admin(bare_echo()).pacing(Duration::from_millis(5), Duration::from_millis(5))).await;
-    let endless = with(say("word"), &json!({"stream": true, "max_tokens": 100_000, "ignore_eos": true}));
-    let descriptors = || std::fs::read_dir("/proc/self/fd").expect("Linux").count();
-    let open_connections = async || metric(&server, "tokenecho_connections_open").await;
-    let mut message = endless.clone();
-    message.as_object_mut().expect("an object").remove("stream");
-    let message = grpc::request(&message);
-    completion(&server, &say("warm")).await;
-    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
-    let (descriptors_before, tasks_before) = (descriptors(), tasks());
-
+/// Opens a hundred streams and drops them in the middle, five times.
+async fn drop_five_hundred_streams(server: &impl Target) {
+    let endless = with(say("word"), &json!({"max_tokens": 100_000, "ignore_eos": true}));
+    let (streamed, message) = (with(endless.clone(), &json!({"stream": true})), grpc::request(&endless));
     for _ in 0..5 {
-        let mut client = grpc::chat(&server).await;
+        let mut client = grpc::chat(server).await;
         let mut open = Vec::new();
         let mut items = Vec::new();
         for _ in 0..50 {
-            open.push(chat(&server, &endless).await);
+            open.push(chat(server, &streamed).await);
             items.push(client.stream_chat_completion(message.clone()).await.expect("a stream"));
         }
-        assert!(open_streams(&server).await >= 100);
+        assert!(open_streams(server).await >= 100);
         drop((open, items, client));
-        eventually("nothing is open", async || open_streams(&server).await == 0).await;
+        eventually("nothing is open", async || open_streams(server).await == 0).await;
     }
+    // Asking keeps a connection of its own.
+    eventually("no connection is open", async || metric(server, "tokenecho_connections_open").await <= 2)
+        .await;
+}
 
-    eventually("no connection is open", async || open_connections().await <= 2).await;
-    eventually("tasks are as before", async || tasks() <= tasks_before + 8).await;
-    // Other tests run in this process and open descriptors of their own.
-    eventually("descriptors are gone", async || descriptors() < descriptors_before + 300).await;
+#[tokio::test]
+async fn five_hundred_streams_dropped_in_the_middle_leave_no_memory_and_no_descriptors() {
+    let server = Process::bare_echo(&["--ttft", "5ms", "--itl", "5ms"]).await;
+    drop_five_hundred_streams(&server).await;
+    let (memory, descriptors) = (server.resident(), server.descriptors());
+
+    drop_five_hundred_streams(&server).await;
+
+    grew_by_less_than(&server, memory, 4 * MIB);
+    eventually("descriptors are as before", async || server.descriptors() <= descriptors).await;
+}
+
+#[tokio::test]
+async fn five_hundred_streams_dropped_in_the_middle_leave_no_tasks() {
+    let pacing = Duration::from_millis(5);
+    let server = start(with_admin(bare_echo()).pacing(pacing, pacing)).await;
+    completion(&server, &say("warm")).await;
+    // The clients' tasks run here as well.
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+
+    drop_five_hundred_streams(&server).await;
+
+    eventually("tasks are as before", async || tasks() <= before + 8).await;
 }
 
 #[tokio::test]
 async fn a_body_of_nothing_but_structure_is_bounded() {
-    let server = start(bare_echo()).await;
-    let before = resident();
+    let server = Process::bare_echo(&[]).await;
+    let before = server.resident();
 
     for body in [
         format!("{{\"messages\":[{}1]}}", "1,".repeat(4 << 20)),
@@ -187,17 +234,17 @@ async fn a_body_of_nothing_but_structure_is_bounded() {
         format!("{{\"messages\":[{{\"role\":\"user\",\"content\":[{}1]}}]}}", "1,".repeat(4 << 20)),
     ] {
         assert_eq!(post(&server, body).await.status(), 400);
+        // Some 16 MiB, as it came and put together.
+        grew_by_less_than(&server, before, 64 * MIB);
     }
-
-    assert!(resident().saturating_sub(before) < 150 * MIB, "{} MiB", (resident() - before) / MIB);
 }
 
 #[tokio::test]
 async fn a_body_of_tiny_chunks_costs_its_size_and_no_more() {
-    let server = start(bare_echo()).await;
+    let server = Process::bare_echo(&[]).await;
     let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
     let mut socket = TcpStream::connect(server.addresses().api).await.expect("a connection");
-    let before = resident();
+    let before = server.resident();
 
     socket.write_all(head.as_bytes()).await.expect("the server reads");
     for _ in 0..100 {
@@ -205,7 +252,7 @@ async fn a_body_of_tiny_chunks_costs_its_size_and_no_more() {
     }
 
     // A million chunks of one byte.
-    assert!(resident().saturating_sub(before) < 100 * MIB, "{} MiB", (resident() - before) / MIB);
+    grew_by_less_than(&server, before, 8 * MIB);
 }
 
 #[tokio::test]

@@ -6,83 +6,25 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStderr, Command};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
 
 use crate::support::eventually;
 use crate::support::http::{events, say, with};
-
-/// The binary, with nothing of this environment's that it would read.
-fn tokenecho(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tokenecho"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("TOKENECHO_") || name == "RUST_LOG" {
-            command.env_remove(name);
-        }
-    }
-    command.args(arguments).kill_on_drop(true).stderr(Stdio::piped()).stdout(Stdio::piped());
-    command
-}
+use crate::support::process::{Process, command, signal};
 
 async fn output(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-    tokenecho(arguments).envs(environment.iter().copied()).output().await.expect("it runs")
+    command(arguments).envs(environment.iter().copied()).output().await.expect("it runs")
 }
 
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-async fn signal(id: u32, signal: &str) {
-    let status = Command::new("kill").args([signal, &id.to_string()]).status().await.expect("kill runs");
-    assert!(status.success());
-}
-
-/// A running server: the process, what it goes on logging, and its start record.
-struct Running {
-    process: Child,
-    log: Lines<BufReader<ChildStderr>>,
-    start: Value,
-}
-
-impl Running {
-    async fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut command = tokenecho(&[&["--log-format", "json"], arguments].concat());
-        for door in ["TOKENECHO_PORT", "TOKENECHO_GRPC_PORT", "TOKENECHO_ADMIN_PORT"] {
-            command.env(door, "0");
-        }
-        let mut process = command.envs(environment.iter().copied()).spawn().expect("it runs");
-        let mut log = BufReader::new(process.stderr.take().expect("piped")).lines();
-        loop {
-            let line = log.next_line().await.expect("UTF-8").expect("a start record");
-            let start: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
-            if start["message"].as_str().is_some_and(|message| message.ends_with("is ready")) {
-                return Self { process, log, start };
-            }
-        }
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.start["api"].as_str().expect("an address"))
-    }
-
-    async fn signal(&self, signal: &str) {
-        self::signal(self.process.id().expect("it runs"), signal).await;
-    }
-
-    /// The log's records from here to the end of the process, and its exit code.
-    async fn end(mut self) -> (Vec<Value>, Option<i32>) {
-        let mut records = Vec::new();
-        while let Some(line) = self.log.next_line().await.expect("UTF-8") {
-            records.push(serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}")));
-        }
-        (records, self.process.wait().await.expect("it ends").code())
-    }
-}
-
 #[tokio::test]
 async fn the_start_record_tells_where_everything_is() {
     let server =
-        Running::start(&["--api-key", "alice:marked-key", "--itl", "5ms", "--model", "m"], &[]).await;
+        Process::start(&["--api-key", "alice:marked-key", "--itl", "5ms", "--model", "m"], &[]).await;
 
     for door in ["api", "grpc", "admin"] {
         let address = server.start[door].as_str().expect("an address");
@@ -97,7 +39,7 @@ async fn the_start_record_tells_where_everything_is() {
 
 #[tokio::test]
 async fn a_request_is_one_line_without_keys_prompts_or_replies() {
-    let server = Running::start(&["--api-key", "alice:marked-key"], &[]).await;
+    let server = Process::start(&["--api-key", "alice:marked-key"], &[]).await;
     let client = reqwest::Client::new();
     let ask = async |key: &str, model: &str| {
         let body = with(say("marked-prompt"), &serde_json::json!({"model": model}));
@@ -132,7 +74,7 @@ async fn a_request_is_one_line_without_keys_prompts_or_replies() {
 
 #[tokio::test]
 async fn sigterm_lets_streams_end_and_a_second_signal_does_not() {
-    let server = Running::start(&["--itl", "20ms"], &[]).await;
+    let server = Process::start(&["--itl", "20ms"], &[]).await;
     let stream = |count: usize| {
         with(say("word"), &serde_json::json!({"stream": true, "max_tokens": count, "ignore_eos": true}))
     };
@@ -154,7 +96,7 @@ async fn sigterm_lets_streams_end_and_a_second_signal_does_not() {
 
 #[tokio::test]
 async fn a_hangup_ends_nothing() {
-    let server = Running::start(&[], &[]).await;
+    let server = Process::start(&[], &[]).await;
 
     server.signal("-HUP").await;
     let answer = reqwest::get(server.url("/livez")).await.expect("it is still there");
@@ -166,7 +108,7 @@ async fn a_hangup_ends_nothing() {
 
 #[tokio::test]
 async fn a_caller_who_got_an_empty_answer_did_not_leave() {
-    let server = Running::start(&[], &[]).await;
+    let server = Process::start(&[], &[]).await;
     let client = reqwest::Client::new();
 
     client.head(server.url("/v1/models")).send().await.expect("an answer");
@@ -186,14 +128,14 @@ async fn a_service_link_of_kubernetes_is_survived() {
         ("TOKENECHO_ITL", "3ms"),
     ];
 
-    let server = Running::start(&["--port", "0"], &environment).await;
+    let server = Process::start(&["--port", "0"], &environment).await;
 
     assert_eq!(server.start["itl"], "3ms");
 }
 
 #[tokio::test]
 async fn a_healthcheck_asks_both_protocols_and_exits_with_0_or_1() {
-    let server = Running::start(&[], &[]).await;
+    let server = Process::start(&[], &[]).await;
     let port = |door: &str| {
         server.start[door].as_str().and_then(|address| address.rsplit(':').next()).expect("a port").to_owned()
     };
@@ -241,7 +183,7 @@ async fn a_start_without_keys_beyond_loopback_says_what_mends_it() {
 
 #[tokio::test]
 async fn a_process_that_was_killed_binds_again_at_once() {
-    let first = Running::start(&[], &[]).await;
+    let first = Process::start(&[], &[]).await;
     let port = first.start["api"]
         .as_str()
         .and_then(|address| address.rsplit(':').next())
@@ -259,7 +201,7 @@ async fn a_process_that_was_killed_binds_again_at_once() {
 
     first.signal("-KILL").await;
     first.end().await;
-    let again = Running::start(&["--port", &port], &[]).await;
+    let again = Process::start(&["--port", &port], &[]).await;
 
     assert!(again.url("").ends_with(&port));
     drop(open);
@@ -343,8 +285,8 @@ async fn the_readme_has_every_option_with_its_default() {
 #[tokio::test]
 async fn keys_prompts_and_replies_are_in_no_log_at_any_level() {
     let server =
-        Running::start(&["--api-key", "alice:marked-key", "--itl", "0"], &[("RUST_LOG", "trace")]).await;
-    let (url, id) = (server.url(""), server.process.id().expect("it runs"));
+        Process::start(&["--api-key", "alice:marked-key", "--itl", "0"], &[("RUST_LOG", "trace")]).await;
+    let (url, id) = (server.url(""), server.id());
     // Read meanwhile: a full pipe would hold the server up.
     let logged = tokio::spawn(server.end());
     let http2 = reqwest::Client::builder().http2_prior_knowledge().build().expect("a client");

@@ -1,23 +1,22 @@
 //! HTTP/2 used as a weapon: GOAWAY or absorbed, and everybody else is served.
 
+use std::time::Duration;
+
 use serde_json::json;
-use tokenecho::Server;
 
 use crate::support::h2::{self, Peer, frame};
 use crate::support::http::{completion, say, with};
-use crate::support::{bare_echo, eventually, metric, resident, start, with_admin};
+use crate::support::process::Process;
+use crate::support::{Target, bare_echo, eventually, metric, start, with_admin};
 
 const FLOOD: usize = 20_000;
-/// What a flood may leave behind in this process, tests running beside it included.
-const FLAT: u64 = 64 << 20;
-
-async fn server() -> Server {
-    start(with_admin(bare_echo())).await
-}
+/// What a flood may leave behind.
+const FLAT: u64 = 4 << 20;
 
 /// Sends the frames of a flood until all are sent or the server has closed; then the server is as before.
-async fn flood(server: &Server, frames: impl Fn(u32) -> Vec<u8>) -> Peer {
-    let before = resident();
+async fn flood(server: &Process, frames: impl Fn(u32) -> Vec<u8>) -> Peer {
+    completion(server, &say("warm")).await;
+    let before = server.resident();
     let mut peer = Peer::connect(server.addresses().api, &[]).await;
     let mut batch = Vec::new();
     for index in 0..FLOOD {
@@ -28,13 +27,20 @@ async fn flood(server: &Server, frames: impl Fn(u32) -> Vec<u8>) -> Peer {
     }
     peer.send(&batch).await;
     completion(server, &say("everybody else")).await;
-    assert!(resident().saturating_sub(before) < FLAT, "{} MiB more", (resident() - before) >> 20);
+    eventually("the processor is idle", async || {
+        let used = server.processor_time();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        server.processor_time() <= used + Duration::from_millis(10)
+    })
+    .await;
+    let grown = server.resident().saturating_sub(before);
+    assert!(grown < FLAT, "{} KiB more", grown >> 10);
     peer
 }
 
 #[tokio::test]
 async fn a_rapid_reset_is_told_to_go_away() {
-    let server = server().await;
+    let server = Process::bare_echo(&[]).await;
     let request = |index: u32| {
         let stream = 2 * index + 1;
         let head = frame(h2::HEADERS, h2::END_HEADERS, stream, &h2::chat_head());
@@ -52,7 +58,7 @@ async fn a_rapid_reset_is_told_to_go_away() {
 
 #[tokio::test]
 async fn resets_that_the_server_is_made_to_send_are_bounded() {
-    let server = server().await;
+    let server = Process::bare_echo(&[]).await;
     // A window update of nothing is a fault of the stream, which the server has to reset (MadeYouReset).
     let request = |index: u32| {
         let stream = 2 * index + 1;
@@ -67,7 +73,7 @@ async fn resets_that_the_server_is_made_to_send_are_bounded() {
 
 #[tokio::test]
 async fn floods_of_control_frames_are_absorbed_or_end_their_connection() {
-    let server = server().await;
+    let server = Process::bare_echo(&[]).await;
 
     flood(&server, |_| frame(h2::PING, 0, 0, &[0; 8])).await;
     flood(&server, |_| frame(h2::SETTINGS, 0, 0, &[])).await;
@@ -77,7 +83,7 @@ async fn floods_of_control_frames_are_absorbed_or_end_their_connection() {
 
 #[tokio::test]
 async fn a_flood_of_continuations_ends_its_connection() {
-    let server = server().await;
+    let server = Process::bare_echo(&[]).await;
     let head = |index: u32| match index {
         0 => frame(h2::HEADERS, 0, 1, &h2::chat_head()),
         _ => frame(h2::CONTINUATION, 0, 1, &h2::fields(&[("x-more", "and more")])),
@@ -90,7 +96,7 @@ async fn a_flood_of_continuations_ends_its_connection() {
 
 #[tokio::test]
 async fn a_flood_of_empty_data_is_absorbed_or_ends_its_connection() {
-    let server = server().await;
+    let server = Process::bare_echo(&[]).await;
     let request = |index: u32| match index {
         0 => frame(h2::HEADERS, h2::END_HEADERS, 1, &h2::chat_head()),
         _ => frame(h2::DATA, 0, 1, &[]),
@@ -101,7 +107,7 @@ async fn a_flood_of_empty_data_is_absorbed_or_ends_its_connection() {
 
 #[tokio::test]
 async fn a_header_bomb_is_refused() {
-    let server = server().await;
+    let server = Process::bare_echo(&[]).await;
     let mut peer = Peer::connect(server.addresses().api, &[]).await;
     // One field of 100 bytes put into the table, then named a thousand times with one byte each.
     let entry = [&[0x40, 1, b'x', 100][..], &[b'y'; 100]].concat();
@@ -138,9 +144,9 @@ async fn more_streams_than_allowed_are_refused_and_counted() {
 
 #[tokio::test]
 async fn ten_thousand_streams_of_one_connection_are_answered() {
-    let server = server().await;
+    let server = Process::bare_echo(&[]).await;
     let client = reqwest::Client::builder().http2_prior_knowledge().build().expect("a client");
-    let url = format!("{}/chat/completions", server.base_url());
+    let url = format!("{}/chat/completions", server.url("/v1"));
 
     let mut calls = tokio::task::JoinSet::new();
     let places = std::sync::Arc::new(tokio::sync::Semaphore::new(1000));

@@ -3,21 +3,23 @@
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use serde_json::{Map, Value, json};
-use tokenecho::Server;
 use tokenecho::pb::chat_service_client::ChatServiceClient;
 use tokenecho::pb::{CreateChatCompletionRequest, FILE_DESCRIPTOR_SET};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 use tonic_types::StatusExt;
 
-/// A connection to the server's second door.
-pub async fn channel(server: &Server) -> Channel {
-    let endpoint = Endpoint::from_shared(server.grpc_endpoint()).expect("an endpoint");
+use super::Target;
+
+/// A connection to the server's second door, or the first if there is no other.
+pub async fn channel(server: &impl Target) -> Channel {
+    let door = server.addresses().grpc.unwrap_or(server.addresses().api);
+    let endpoint = Endpoint::from_shared(format!("http://{door}")).expect("an endpoint");
     endpoint.connect().await.expect("a connection")
 }
 
 /// The chat service of the server.
-pub async fn chat(server: &Server) -> ChatServiceClient<Channel> {
+pub async fn chat(server: &impl Target) -> ChatServiceClient<Channel> {
     ChatServiceClient::new(channel(server).await)
 }
 

@@ -2,7 +2,8 @@
 
 use reqwest::Response;
 use serde_json::{Value, json};
-use tokenecho::Server;
+
+use super::Target;
 
 /// A client with the key `123`; HTTP/1.1.
 pub fn client() -> reqwest::Client {
@@ -12,13 +13,13 @@ pub fn client() -> reqwest::Client {
 }
 
 /// Asks for a chat completion.
-pub async fn chat(server: &Server, body: &Value) -> Response {
+pub async fn chat(server: &impl Target, body: &Value) -> Response {
     post(server, body.to_string()).await
 }
 
 /// Sends any text as a JSON body.
-pub async fn post(server: &Server, body: impl Into<reqwest::Body>) -> Response {
-    let url = format!("{}/chat/completions", server.base_url());
+pub async fn post(server: &impl Target, body: impl Into<reqwest::Body>) -> Response {
+    let url = format!("http://{}/v1/chat/completions", server.addresses().api);
     let request = client().post(url).header("content-type", "application/json").body(body);
     request.send().await.expect("an answer")
 }
@@ -36,7 +37,7 @@ pub fn with(mut request: Value, fields: &Value) -> Value {
 }
 
 /// The whole answer, which has to be one.
-pub async fn completion(server: &Server, body: &Value) -> Value {
+pub async fn completion(server: &impl Target, body: &Value) -> Value {
     let response = chat(server, body).await;
     let status = response.status();
     let answer: Value = response.json().await.expect("JSON");
@@ -45,7 +46,7 @@ pub async fn completion(server: &Server, body: &Value) -> Value {
 }
 
 /// The text of the answer's first choice.
-pub async fn echoed(server: &Server, body: &Value) -> String {
+pub async fn echoed(server: &impl Target, body: &Value) -> String {
     let answer = completion(server, body).await;
     answer["choices"][0]["message"]["content"].as_str().expect("a text").to_owned()
 }
@@ -74,7 +75,7 @@ pub async fn events(response: Response) -> (Vec<Value>, bool) {
 }
 
 /// The objects of a stream that ends as it should.
-pub async fn chunks(server: &Server, body: &Value) -> Vec<Value> {
+pub async fn chunks(server: &impl Target, body: &Value) -> Vec<Value> {
     let (chunks, is_done) = events(chat(server, &with(body.clone(), &json!({"stream": true}))).await).await;
     assert!(is_done, "no [DONE] behind {chunks:?}");
     chunks

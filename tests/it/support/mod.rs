@@ -3,12 +3,24 @@
 pub mod grpc;
 pub mod h2;
 pub mod http;
+pub mod process;
 pub mod raw;
 
 use std::time::Duration;
 
 use tokenecho::Server;
-use tokenecho::server::Builder;
+use tokenecho::server::{Addresses, Builder};
+
+/// A server to ask, in this process or in one of its own.
+pub trait Target {
+    fn addresses(&self) -> Addresses;
+}
+
+impl Target for Server {
+    fn addresses(&self) -> Addresses {
+        Server::addresses(self)
+    }
+}
 
 /// The echo without its prefix, so that a test reads what it wrote.
 pub fn bare_echo() -> Builder {
@@ -31,8 +43,9 @@ pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
 }
 
 /// The count in a metric's first line that begins with `series`.
-pub async fn metric(server: &Server, series: &str) -> u64 {
-    let url = format!("{}/metrics", server.admin_url().expect("the test opened the operators' door"));
+pub async fn metric(server: &impl Target, series: &str) -> u64 {
+    let admin = server.addresses().admin.expect("the test opened the operators' door");
+    let url = format!("http://{admin}/metrics");
     let text = reqwest::get(url).await.expect("metrics").text().await.expect("text");
     let line = text.lines().find(|line| line.starts_with(series));
     line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
@@ -41,13 +54,4 @@ pub async fn metric(server: &Server, series: &str) -> u64 {
 /// With the operators' door open, on a free port.
 pub fn with_admin(builder: Builder) -> Builder {
     builder.configure(|config| config.doors.admin_port = Some(tokenecho::config::Port::At(0)))
-}
-
-/// Resident memory of this process, in bytes; the server under test runs in it.
-pub fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a line for it");
-    let kibibytes: u64 =
-        line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number");
-    kibibytes * 1024
 }
