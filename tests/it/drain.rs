@@ -159,7 +159,7 @@ async fn idle_connections_hold_nothing_up() {
 #[tokio::test]
 async fn a_request_whose_head_had_begun_gets_a_503_and_new_connections_none() {
     use tokio::io::AsyncWriteExt;
-    let server = draining(0, 5_000).await;
+    let server = draining(0, 2_000).await;
     let address = server.addresses().api;
     let mut begun = tokio::net::TcpStream::connect(address).await.expect("a connection");
     let request = raw::chat(say("Hi").to_string().as_bytes());

@@ -32,14 +32,14 @@ pub async fn start(builder: Builder) -> Server {
     builder.start().await.expect("loopback has free ports")
 }
 
-/// Waits until `is_so`, for at most ten seconds.
+/// Waits until `is_so`, for at most half a minute.
 pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let waiting = async {
         while !is_so().await {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+    tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
 /// The count in a metric's first line that begins with `series`.
