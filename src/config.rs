@@ -9,7 +9,7 @@ mod file;
 
 use std::ffi::OsString;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, Parser, Subcommand};
@@ -179,9 +179,10 @@ pub fn load(
 }
 
 /// What is wrong with the text of a config file.
+#[cfg(any(test, fuzzing))]
 pub fn check_file(text: &str) -> Vec<Fault> {
     let table = Table::new();
-    let (settings, mut faults) = table.file_text(Path::new("config"), text);
+    let (settings, mut faults) = table.file_text(std::path::Path::new("config"), text);
     faults.extend(settings.iter().filter_map(|setting| table.fault_in(setting)));
     faults
 }

@@ -1,4 +1,4 @@
-//! The doors through which a stranger's bytes come in, for fuzzers and property tests; no API to build on.
+//! The doors through which a stranger's bytes come in, for fuzzers and property tests; in no release.
 //!
 //! Each takes any bytes and panics only where the product would.
 
@@ -50,4 +50,32 @@ fn said(parameters: ChatParameters) -> Option<String> {
     let completion =
         runtime.block_on(crate::engine::Completion::collect(generation)).expect("an echo does not fail");
     Some(completion.choices.into_iter().map(|choice| choice.text).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_come_in_through_any_door_without_harm(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            chat_request(&bytes);
+            grpc_request(&bytes);
+            config_file(&bytes);
+            prop_assert!(!headers(&bytes));
+        }
+
+        #[test]
+        fn nearly_good_input_comes_in_without_harm(
+            body in r#"\{"messages":\[\{"role":"(user|tool|x)","content":("[a\\\\"u0-9d]{0,12}"|\[\]|null|1)\}\]?,?"(n|stop|seed|tools)":[-0-9eE.\["a\]]{1,9}\}?"#,
+            file in "(itl|ttft|port|model|limits|api-key): ?[\\[a-z0-9:, \n\"'&*|>-]{0,30}",
+            header in "(Bearer|bearer|Basic) [ -~]{0,20}",
+        ) {
+            chat_request(body.as_bytes());
+            config_file(file.as_bytes());
+            prop_assert_eq!(headers(header.as_bytes()), header.eq_ignore_ascii_case("bearer 123"));
+        }
+    }
 }

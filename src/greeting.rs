@@ -6,7 +6,7 @@ use crate::auth::ApiKeys;
 use crate::server::{Addresses, Server};
 use crate::units;
 
-/// Tells where `server` listens and how it answers; in text, with calls to try it.
+/// Logs where `server` listens and how it answers.
 pub fn greet(server: &Server) {
     let config = server.config();
     let Addresses { api, grpc, admin } = server.addresses();
@@ -31,13 +31,10 @@ pub fn greet(server: &Server) {
         itl = %units::shown(config.pacing.itl),
         "tokenecho {} is ready", crate::version::VERSION
     );
-    if config.log.log_format.is_text() {
-        eprintln!("{}", calls(server));
-    }
 }
 
-/// Calls ready to be pasted. Keys that were given are not shown.
-fn calls(server: &Server) -> String {
+/// Calls ready to be pasted, for people. Keys that were given are not shown.
+pub fn calls(server: &Server) -> String {
     let key = if matches!(server.keys(), ApiKeys::Only(_)) { "YOUR_KEY" } else { "any" };
     let base = server.base_url();
     let grpc = server.grpc_endpoint();
@@ -53,6 +50,7 @@ fn calls(server: &Server) -> String {
   grpcurl -plaintext -H "authorization: Bearer $OPENAI_API_KEY" \
     -d '{{"messages":[{{"role":"ROLE_USER","text":"Hello there"}}]}}' \
     {grpc} tokenecho.v1.ChatService/StreamChatCompletion
+
 "#
     )
 }

@@ -27,7 +27,7 @@ pub mod auth;
 pub mod config;
 pub mod engine;
 pub mod error;
-#[doc(hidden)]
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod greeting;
 mod grpc;

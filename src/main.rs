@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use tokenecho::config::{self, Action, Config, LoadError, Loaded};
 use tokenecho::server::{self, Signals, healthcheck};
-use tokenecho::{Server, greeting, telemetry};
+use tokenecho::telemetry::Logs;
+use tokenecho::{Server, greeting};
 use tracing::warn;
 
 #[cfg(target_env = "musl")]
@@ -30,7 +31,7 @@ async fn main() -> ExitCode {
 }
 
 async fn serve(config: Config, notes: Vec<String>) -> ExitCode {
-    telemetry::start(&config.log);
+    let mut logs = Logs::start(&config.log);
     for note in notes {
         warn!("{note}");
     }
@@ -39,10 +40,16 @@ async fn serve(config: Config, notes: Vec<String>) -> ExitCode {
     match Server::start(config, engine).await {
         Ok(server) => {
             greeting::greet(&server);
+            if server.config().log.log_format.is_text() {
+                logs.print(&greeting::calls(&server));
+            }
             server.run(signals).await;
             ExitCode::SUCCESS
         }
-        Err(error) => told(Err(error.to_string())),
+        Err(error) => {
+            drop(logs);
+            told(Err(error.to_string()))
+        }
     }
 }
 

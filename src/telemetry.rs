@@ -1,7 +1,10 @@
 //! Logs: on stderr, as text for people and JSON for machines.
 
-use std::io::IsTerminal;
+use std::io::{BufWriter, IsTerminal, Write};
+use std::time::Duration;
 
+use tracing::{Level, warn};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
 /// How to log.
@@ -37,14 +40,56 @@ impl LogFormat {
     }
 }
 
-/// Sends everything that is logged to stderr; `RUST_LOG` filters, `info` is the default.
-pub fn start(options: &LogOptions) {
-    let filter = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into()).from_env_lossy();
-    let logs =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    if options.log_format.is_text() {
-        logs.with_ansi(std::io::stderr().is_terminal()).init();
-    } else {
-        logs.json().flatten_event(true).init();
+/// The way to stderr. What is still on its way is written when this is dropped.
+///
+/// Lines are written on a thread of their own: whoever reads them slowly, or not at all, costs lines and holds no
+/// request up. What was left out is told as soon as there is room again.
+pub struct Logs {
+    stderr: NonBlocking,
+    _worker: WorkerGuard,
+}
+
+impl Logs {
+    /// Sends everything that is logged to stderr; `RUST_LOG` filters, `info` is the default. Needs a runtime.
+    pub fn start(options: &LogOptions) -> Self {
+        // Some 4 MB of request lines.
+        const LINES: usize = 8192;
+        // What has gathered while the thread was writing is written at once.
+        let (stderr, worker) = NonBlockingBuilder::default()
+            .buffered_lines_limit(LINES)
+            .thread_name("logs")
+            .finish(BufWriter::new(std::io::stderr()));
+        let filter = EnvFilter::builder().with_default_directive(Level::INFO.into()).from_env_lossy();
+        let logs =
+            tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr.clone()).with_target(false);
+        if options.log_format.is_text() {
+            logs.with_ansi(std::io::stderr().is_terminal()).init();
+        } else {
+            logs.json().flatten_event(true).init();
+        }
+        tokio::spawn(tell_left_out(stderr.error_counter()));
+        Self { stderr, _worker: worker }
+    }
+
+    /// Writes text for people, behind what was logged before.
+    pub fn print(&mut self, text: &str) {
+        // Only a stderr that is gone refuses it, and then there is nobody to tell.
+        let _ = self.stderr.write_all(text.as_bytes());
+    }
+}
+
+/// Logs how many lines have been left out, now and then.
+async fn tell_left_out(counter: ErrorCounter) {
+    let mut told = 0;
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let left_out = counter.dropped_lines();
+        if left_out > told {
+            warn!(lines = left_out - told, "log lines were left out: stderr is read too slowly");
+            // Where there is still no room, that line was left out too, and is tried again.
+            if counter.dropped_lines() == left_out {
+                told = left_out;
+            }
+        }
     }
 }

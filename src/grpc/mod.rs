@@ -12,6 +12,7 @@ mod models;
 pub mod status;
 
 pub use call::is_of;
+#[cfg(any(test, fuzzing))]
 pub use convert::read as read_chat_request;
 
 use axum::Router;

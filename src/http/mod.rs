@@ -11,6 +11,7 @@ mod models;
 mod operations;
 mod sse;
 
+#[cfg(any(test, fuzzing))]
 pub use chat::read as read_chat_request;
 
 use axum::Router;

@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use super::connection::Connections;
 use crate::config::DoorOptions;
 use crate::service::lifecycle::{Lifecycle, Phase};
+use crate::units;
 
 /// What streams have to send their last words after they were told to end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -16,7 +17,8 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Ends a server: probes and health turn at once, requests are served for the delay, open streams for the
 /// timeout. Whatever is left is ended in form, and a second later closed.
 pub async fn drain(lifecycle: &Lifecycle, options: &DoorOptions, connections: &Connections) {
-    info!(delay = ?options.shutdown_delay, timeout = ?options.shutdown_timeout, "draining");
+    let shown = |duration| units::shown(duration).to_string();
+    info!(delay = shown(options.shutdown_delay), timeout = shown(options.shutdown_timeout), "draining");
     lifecycle.enter(Phase::Draining);
     sleep(options.shutdown_delay).await;
     lifecycle.enter(Phase::Closing);
@@ -63,6 +65,8 @@ impl Signals {
         tokio::spawn(async move {
             self.next().await;
             warn!("a second signal: gone");
+            // That line is written by a thread of its own, which the exit does not wait for.
+            sleep(Duration::from_millis(50)).await;
             std::process::exit(130);
         });
     }

@@ -1,8 +1,8 @@
 //! Every metric's name and labels, once. Labels come from closed sets.
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 use super::record::{Endpoint, Protocol};
@@ -46,74 +46,64 @@ impl Default for Metrics {
 impl Metrics {
     /// All metrics at zero, in a registry of their own.
     pub fn new() -> Self {
-        let registry = Registry::new();
-        let tokens = counters(&registry, "tokenecho_tokens_total", "Tokens, by direction.", &["direction"]);
-        let requests = counters(
-            &registry,
-            "tokenecho_requests_total",
-            "Requests ended, by protocol, endpoint and HTTP status or gRPC code.",
-            &["protocol", "endpoint", "status"],
-        );
-        let auth_failures = counters(
-            &registry,
-            "tokenecho_auth_failures_total",
-            "Requests without an accepted key, by reason.",
-            &["reason"],
-        );
-        let streams_open = register(
-            &registry,
-            IntGaugeVec::new(
-                Opts::new("tokenecho_streams_open", "Generations open, streamed or not, by protocol."),
-                &["protocol"],
-            ),
+        let all = Registry::new();
+        let tokens = counters(&all, "tokenecho_tokens_total", "Tokens, by direction.", &["direction"]);
+        let streams_open = gauges(
+            &all,
+            "tokenecho_streams_open",
+            "Generations open, streamed or not, by protocol.",
+            &["protocol"],
         );
         for protocol in [Protocol::Http, Protocol::Grpc] {
             // A series that is always there, as autoscalers want it.
             streams_open.with_label_values(&[protocol.as_str()]).set(0);
         }
         Self {
+            requests: counters(
+                &all,
+                "tokenecho_requests_total",
+                "Requests ended, by protocol, endpoint and HTTP status or gRPC code.",
+                &["protocol", "endpoint", "status"],
+            ),
+            streams_open,
             prompt_tokens: tokens.with_label_values(&["prompt"]),
             completion_tokens: tokens.with_label_values(&["completion"]),
             ttft: histogram(
-                &registry,
+                &all,
                 "tokenecho_ttft_seconds",
                 "From a request's arrival to its first token.",
                 SECONDS,
             ),
             itl: histogram(
-                &registry,
+                &all,
                 "tokenecho_itl_seconds",
                 "Between the tokens of a choice, where a delay is asked for.",
                 SECONDS,
             ),
             lateness: histogram(
-                &registry,
+                &all,
                 "tokenecho_lateness_seconds",
                 "From the time a token was due to its leaving, where a delay is asked for.",
                 LATENESS,
             ),
-            connections_open: register(
-                &registry,
-                IntGauge::new("tokenecho_connections_open", "Connections open on all doors."),
+            connections_open: gauge(&all, "tokenecho_connections_open", "Connections open on all doors."),
+            connections_at_stream_limit: counter(
+                &all,
+                "tokenecho_connections_at_stream_limit_total",
+                "Times that a connection came to its limit of HTTP/2 streams.",
             ),
-            connections_at_stream_limit: register(
-                &registry,
-                IntCounter::new(
-                    "tokenecho_connections_at_stream_limit_total",
-                    "Times that a connection came to its limit of HTTP/2 streams.",
-                ),
+            key_reload_failures: counter(
+                &all,
+                "tokenecho_key_reload_failures_total",
+                "Times that changed key files could not be read and the old keys stayed.",
             ),
-            key_reload_failures: register(
-                &registry,
-                IntCounter::new(
-                    "tokenecho_key_reload_failures_total",
-                    "Times that changed key files could not be read and the old keys stayed.",
-                ),
+            auth_failures: counters(
+                &all,
+                "tokenecho_auth_failures_total",
+                "Requests without an accepted key, by reason.",
+                &["reason"],
             ),
-            requests,
-            streams_open,
-            auth_failures,
-            registry,
+            registry: all,
         }
     }
 
@@ -147,14 +137,24 @@ impl Metrics {
     }
 }
 
+fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
+    register(registry, IntCounter::new(name, help))
+}
+
 fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     register(registry, IntCounterVec::new(Opts::new(name, help), labels))
 }
 
+fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
+    register(registry, IntGauge::new(name, help))
+}
+
+fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    register(registry, IntGaugeVec::new(Opts::new(name, help), labels))
+}
+
 fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Histogram {
-    let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-    let vec = register(registry, HistogramVec::new(options, &[]));
-    vec.with_label_values(&[] as &[&str])
+    register(registry, Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())))
 }
 
 fn register<M>(registry: &Registry, metric: prometheus::Result<M>) -> M

@@ -49,18 +49,38 @@ fn code_of(module: &str) -> String {
         .join("\n")
 }
 
-/// The words behind `prefix` in a text.
+/// The modules that a text names behind `prefix`; `crate::{a, b::{c, d}}` names a and b.
 fn named(code: &str, prefix: &str) -> BTreeSet<String> {
-    let is_word = |c: char| c.is_alphanumeric() || c == '_';
-    let words = |part: &str| -> Vec<String> {
-        // `crate::{a, b}` names several.
-        let part = part.strip_prefix('{').map_or_else(
-            || part.split(|c| !is_word(c)).next().unwrap_or_default().to_owned(),
-            |list| list.split('}').next().unwrap_or_default().to_owned(),
-        );
-        part.split(',').map(|word| word.trim().split("::").next().unwrap_or_default().to_owned()).collect()
-    };
-    code.split(prefix).skip(1).flat_map(words).filter(|word| !word.is_empty()).collect()
+    let mut names = BTreeSet::new();
+    for part in code.split(prefix).skip(1) {
+        let mut depth = 0;
+        let words = part.split_inclusive(|c: char| !(c.is_alphanumeric() || c == '_'));
+        let mut is_next = true;
+        for piece in words {
+            let word = piece.trim_end_matches(|c: char| !(c.is_alphanumeric() || c == '_'));
+            if is_next && !word.is_empty() {
+                names.insert(word.to_owned());
+                is_next = false;
+            }
+            match piece.chars().last() {
+                Some('{') => depth += 1,
+                Some('}') => depth -= 1,
+                Some(',') => is_next |= depth == 1,
+                _ => {}
+            }
+            if depth <= 0 && !is_next {
+                break;
+            }
+        }
+    }
+    names
+}
+
+#[test]
+fn every_module_of_a_list_is_seen() {
+    let code = "use crate::{a, b::{c, d}, e}; use crate::f::g; crate::h(i, crate::j::K, l)";
+
+    assert_eq!(named(code, "crate::").into_iter().collect::<String>(), "abefhj");
 }
 
 #[test]

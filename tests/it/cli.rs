@@ -73,6 +73,23 @@ async fn a_request_is_one_line_without_keys_prompts_or_replies() {
 }
 
 #[tokio::test]
+async fn whoever_does_not_read_the_log_holds_nobody_up_and_is_told_what_is_missing() {
+    let mut server = Process::start(&["--itl", "0", "--ttft", "0"], &[("RUST_LOG", "trace")]).await;
+
+    // Far more than a pipe holds, and more lines than are kept: HTTP/2 tells of every frame.
+    let client = reqwest::Client::builder().http2_prior_knowledge().build().expect("a client");
+    for _ in 0..400 {
+        let request = client.post(server.url("/v1/chat/completions")).json(&say("Hi"));
+        assert_eq!(request.send().await.expect("an answer").status(), 200);
+    }
+    let told = server.logged("left out").await;
+
+    assert!(told["lines"].as_u64().expect("a count") > 0);
+    server.signal("-TERM").await;
+    assert_eq!(server.end().await.1, Some(0));
+}
+
+#[tokio::test]
 async fn sigterm_lets_streams_end_and_a_second_signal_does_not() {
     let server = Process::start(&["--itl", "20ms"], &[]).await;
     let stream = |count: usize| {

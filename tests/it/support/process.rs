@@ -44,12 +44,19 @@ impl Process {
             command.env(door, "0");
         }
         let mut process = command.envs(environment.iter().copied()).spawn().expect("it runs");
-        let mut log = BufReader::new(process.stderr.take().expect("piped")).lines();
+        let log = BufReader::new(process.stderr.take().expect("piped")).lines();
+        let mut started = Self { process, log, start: Value::Null };
+        started.start = started.logged("is ready").await;
+        started
+    }
+
+    /// The next record of the log whose message says this.
+    pub async fn logged(&mut self, words: &str) -> Value {
         loop {
-            let line = log.next_line().await.expect("UTF-8").expect("a start record");
-            let start: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
-            if start["message"].as_str().is_some_and(|message| message.ends_with("is ready")) {
-                return Self { process, log, start };
+            let line = self.log.next_line().await.expect("UTF-8").expect("a record before the end");
+            let record = record(&line);
+            if record["message"].as_str().is_some_and(|message| message.contains(words)) {
+                return record;
             }
         }
     }
@@ -84,7 +91,7 @@ impl Process {
     pub async fn end(mut self) -> (Vec<Value>, Option<i32>) {
         let mut records = Vec::new();
         while let Some(line) = self.log.next_line().await.expect("UTF-8") {
-            records.push(serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}")));
+            records.push(record(&line));
         }
         (records, self.process.wait().await.expect("it ends").code())
     }
@@ -114,6 +121,10 @@ impl Process {
     fn read(&self, file: &str) -> String {
         std::fs::read_to_string(format!("/proc/{}/{file}", self.id())).expect("Linux")
     }
+}
+
+fn record(line: &str) -> Value {
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
 }
 
 impl Target for Process {
