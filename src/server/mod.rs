@@ -8,6 +8,7 @@ mod door;
 mod drain;
 pub mod healthcheck;
 mod keys;
+mod listen;
 mod reader;
 mod recorded;
 mod socket;
@@ -18,18 +19,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Semaphore;
-use tracing::warn;
 
 use crate::auth::{ApiKey, ApiKeys, AuthOptions, KeyFileError};
-use crate::config::{Config, DoorOptions, Port};
+use crate::config::{Config, Port};
 use crate::engine::{EchoEngine, Engine, Pacing};
 use crate::service::Service;
 use crate::service::lifecycle::{Lifecycle, Phase};
 use connection::Connections;
 use door::ApiDoor;
 pub use drain::Signals;
+use listen::Listeners;
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -105,27 +105,8 @@ impl Server {
     pub async fn start(config: Config, engine: Arc<dyn Engine>) -> Result<Self, StartError> {
         let keys = ApiKeys::load(&config.auth)?;
         check_keys(&config.auth, &keys)?;
-        let doors = &config.doors;
-        let api = bind(&doors.host, doors.port).await?;
-        let grpc = match doors.grpc_port {
-            Port::At(port) if port == 0 || port != doors.port => Some(bind(&doors.host, port).await?),
-            Port::At(_) | Port::Off => None,
-        };
-        let admin = bind_admin(doors).await?;
-        let address =
-            |listener: &TcpListener| listener.local_addr().map_err(|source| not_bound(&doors.host, source));
-        let addresses = Addresses {
-            api: address(&api)?,
-            grpc: grpc.as_ref().map(address).transpose()?,
-            admin: admin.as_ref().map(address).transpose()?,
-        };
-        let mut reachable = [Some(addresses.api), addresses.grpc].into_iter().flatten();
-        if let Some(address) = reachable.find(|address| !address.ip().is_loopback())
-            && matches!(keys, ApiKeys::Open)
-            && !config.auth.no_auth
-        {
-            return Err(StartError::Open(address));
-        }
+        let (listeners, addresses) = Listeners::bind(&config.doors).await?;
+        check_reach(&addresses, &config.auth, &keys)?;
 
         let lifecycle = Lifecycle::starting();
         let service = Service::new(
@@ -136,13 +117,13 @@ impl Server {
             lifecycle.clone(),
         );
         let connections = Connections::new(service.clone());
-        let door = ApiDoor::new(service.clone(), doors);
+        let door = ApiDoor::new(service.clone(), &config.doors);
         let api_routes = door.routes(keys.clone());
         let places = Arc::new(Semaphore::new(service.limits().max_connections()));
-        for listener in [Some(api), grpc].into_iter().flatten() {
+        for listener in [Some(listeners.api), listeners.grpc].into_iter().flatten() {
             connections.accept(listener, api_routes.clone(), Arc::clone(&places));
         }
-        if let Some(admin) = admin {
+        if let Some(admin) = listeners.admin {
             // Places of its own: operators have to get in when nobody else does.
             connections.accept(
                 admin,
@@ -164,7 +145,7 @@ impl Server {
         self.drain().await;
     }
 
-    /// Lets open streams end, as [`DoorOptions`] say how long, then ends them in form.
+    /// Lets open streams end, as [`DoorOptions`](crate::config::DoorOptions) say how long, then ends them in form.
     pub async fn drain(self) {
         drain::drain(self.service.lifecycle(), &self.config.doors, &self.connections).await;
     }
@@ -263,49 +244,20 @@ fn check_keys(options: &AuthOptions, keys: &ApiKeys) -> Result<(), StartError> {
     }
 }
 
+/// Refuses to serve everyone from everywhere, unless that was said.
+fn check_reach(addresses: &Addresses, options: &AuthOptions, keys: &ApiKeys) -> Result<(), StartError> {
+    let is_open = matches!(keys, ApiKeys::Open) && !options.no_auth;
+    let mut doors = [Some(addresses.api), addresses.grpc].into_iter().flatten();
+    match doors.find(|address| is_open && !address.ip().is_loopback()) {
+        Some(address) => Err(StartError::Open(address)),
+        None => Ok(()),
+    }
+}
+
 /// The engine that `config` asks for.
 pub fn echo(config: &Config) -> Arc<dyn Engine> {
     Arc::new(EchoEngine::new(config.service.reply_prefix.clone()))
 }
 
-/// Of 1000 clients that connect at once, tokio's own backlog of 128 lets a tenth wait for a second.
-const BACKLOG: u32 = 4096;
-
 /// Connections at once to the operators' door.
 const ADMIN_CONNECTIONS: usize = 64;
-
-async fn bind(host: &str, port: u16) -> Result<TcpListener, StartError> {
-    let listen = async || {
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-        for address in tokio::net::lookup_host((host, port)).await? {
-            let socket = if address.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() }?;
-            socket.set_reuseaddr(true)?;
-            match socket.bind(address).and_then(|()| socket.listen(BACKLOG)) {
-                Ok(listener) => return Ok(listener),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
-    };
-    listen().await.map_err(|source| StartError::Bind { host: host.to_owned(), port, source })
-}
-
-/// A port that nobody asked for may be taken by another server; one that was asked for may not.
-async fn bind_admin(doors: &DoorOptions) -> Result<Option<TcpListener>, StartError> {
-    match doors.admin_port {
-        Some(Port::Off) => Ok(None),
-        Some(Port::At(port)) => bind(&doors.admin_host, port).await.map(Some),
-        None => Ok(bind(&doors.admin_host, DoorOptions::ADMIN_PORT).await.map_or_else(
-            |error| {
-                warn!("no metrics and probes on a port of their own: {error}");
-                None
-            },
-            Some,
-        )),
-    }
-}
-
-fn not_bound(host: &str, source: io::Error) -> StartError {
-    StartError::Bind { host: host.to_owned(), port: 0, source }
-}
