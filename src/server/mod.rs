@@ -14,7 +14,6 @@ mod recorded;
 mod socket;
 mod upload;
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,20 +29,14 @@ use connection::Connections;
 use door::ApiDoor;
 pub use drain::Signals;
 use listen::Listeners;
+pub use listen::{Addresses, BindError};
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address that cannot be had.
-    #[error("cannot listen on {host} port {port}: {source}")]
-    Bind {
-        /// The host that was asked for.
-        host: String,
-        /// The port that was asked for.
-        port: u16,
-        /// Why not.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Bind(#[from] BindError),
     /// Everyone would be served, from everywhere, and nobody said so.
     #[error(
         "refusing to serve {0} without a key: give keys with --api-key (TOKENECHO_API_KEY) or --api-key-file, or say --any-key (some key has to be \
@@ -66,17 +59,6 @@ pub struct Server {
     addresses: Addresses,
     config: Config,
     keys: ApiKeys,
-}
-
-/// Where a server really listens.
-#[derive(Clone, Copy, Debug)]
-pub struct Addresses {
-    /// The first API door.
-    pub api: SocketAddr,
-    /// The second, where there is one.
-    pub grpc: Option<SocketAddr>,
-    /// The operators' door, where there is one.
-    pub admin: Option<SocketAddr>,
 }
 
 impl Drop for Server {
