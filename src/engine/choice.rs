@@ -41,6 +41,8 @@ pub struct RunningChoice {
     /// Taken from the source, in order; the first `cleared` of them may be said.
     ahead: VecDeque<ByteString>,
     cleared: usize,
+    /// Bytes of those that may not.
+    held_bytes: usize,
     /// Set once nothing more is taken from the source.
     finish: Option<Finish>,
 }
@@ -67,6 +69,7 @@ impl RunningChoice {
             taken_bytes: 0,
             ahead: VecDeque::new(),
             cleared: 0,
+            held_bytes: 0,
             finish: None,
         }
     }
@@ -139,9 +142,10 @@ impl RunningChoice {
             Some(stop) if counts => stop.read(&piece),
             _ => Found::Nothing { held: 0 },
         };
+        self.held_bytes += piece.len();
         self.ahead.push_back(piece);
         match found {
-            Found::Nothing { held } => self.cleared = self.ahead.len() - self.pieces_in_last(held),
+            Found::Nothing { held } => self.clear_all_but(held),
             Found::Match { from_end } => {
                 self.drop_last(from_end);
                 self.cleared = self.ahead.len();
@@ -150,14 +154,15 @@ impl RunningChoice {
         }
     }
 
-    /// How many pieces the last `bytes` bytes touch.
-    fn pieces_in_last(&self, mut bytes: usize) -> usize {
-        let mut pieces = 0;
-        while bytes > 0 {
-            pieces += 1;
-            bytes = bytes.saturating_sub(self.ahead[self.ahead.len() - pieces].len());
+    /// Clears the pieces that the last `bytes` bytes do not touch. Each is looked at until it is cleared and never
+    /// again, so that a reply held whole costs no more than another.
+    fn clear_all_but(&mut self, bytes: usize) {
+        while let Some(piece) = self.ahead.get(self.cleared)
+            && self.held_bytes - piece.len() >= bytes
+        {
+            self.held_bytes -= piece.len();
+            self.cleared += 1;
         }
-        pieces
     }
 
     /// Takes back the last `bytes` bytes; of a piece cut in two the beginning stays.

@@ -1,5 +1,6 @@
 //! What every endpoint asks for, checked: a request that nobody has to check again.
 
+use super::stop::StopSequences;
 use super::tokens;
 
 /// A checked request: what an [`Engine`](super::Engine) sees.
@@ -38,6 +39,11 @@ pub struct GenerationRequest {
 }
 
 impl GenerationRequest {
+    /// What looking for its stop sequences keeps in memory, in bytes.
+    pub fn memory_of_stops(&self) -> usize {
+        self.stop.iter().map(String::len).sum::<usize>() * StopSequences::BYTES_KEPT
+    }
+
     /// Tokens of all texts, three more a message and three for the reply's opening.
     pub fn prompt_tokens(&self) -> u32 {
         let texts = self.messages.iter().flat_map(Message::texts).map(tokens::count).sum::<usize>();

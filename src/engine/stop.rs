@@ -18,6 +18,9 @@ struct Sequence {
 }
 
 impl StopSequences {
+    /// What a prepared sequence keeps in memory, for each of its bytes.
+    pub const BYTES_KEPT: usize = 1 + size_of::<u32>();
+
     /// Prepares `sequences`, none of them empty.
     pub fn new(sequences: Vec<String>) -> Self {
         Self(sequences.into_iter().map(Sequence::new).collect())

@@ -5,6 +5,7 @@
 //! Joined, the tokens are the text. On English prose they count nearly as the vocabularies of real models do.
 
 use bytestring::ByteString;
+use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 use unicode_segmentation::UnicodeSegmentation;
 
 /// A longer token is split, at a grapheme's border.
@@ -100,16 +101,29 @@ fn plain_word(text: &[u8]) -> Option<usize> {
 
 /// Class and length of the grapheme that `text` (never empty) begins with.
 fn first_grapheme(text: &str) -> (Class, usize) {
-    let bytes = text.as_bytes();
-    // Two ASCII characters never share a grapheme, but for CR LF.
-    if bytes[0].is_ascii() && bytes.get(1).is_none_or(u8::is_ascii) {
-        let length = if bytes.starts_with(b"\r\n") { 2 } else { 1 };
-        return (class_of(char::from(bytes[0])), length);
+    let mut chars = text.chars();
+    let first = chars.next().unwrap_or_default();
+    if joins_none(first) && chars.next().is_none_or(joins_none) {
+        let length = if text.starts_with("\r\n") { 2 } else { first.len_utf8() };
+        return (class_of(first), length);
     }
     let grapheme = text.graphemes(true).next().unwrap_or(text);
     // A mark may sit on a space; then it is the mark that counts.
     let class = grapheme.chars().map(class_of).find(|class| *class != Class::Space);
     (class.unwrap_or(Class::Space), grapheme.len())
+}
+
+/// Whether a character shares no grapheme with another of these, CR LF aside: most of all text, for which the
+/// Unicode standard's rules of graphemes (UAX 29) need not be asked.
+fn joins_none(c: char) -> bool {
+    matches!(c,
+        // ASCII to IPA, Greek and Cyrillic, but for combining marks
+        '\0'..='\u{02FF}' | '\u{0370}'..='\u{0482}' | '\u{048A}'..='\u{0590}'
+        // punctuation, currencies, letters like symbols, arrows, mathematics, dingbats
+        | '\u{2010}'..='\u{2027}' | '\u{2030}'..='\u{205E}' | '\u{2070}'..='\u{20CF}' | '\u{2100}'..='\u{2BFF}'
+        // CJK punctuation, kana, ideographs
+        | '\u{3000}'..='\u{3029}' | '\u{3030}'..='\u{3098}' | '\u{309B}'..='\u{312F}' | '\u{3400}'..='\u{4DBF}'
+        | '\u{4E00}'..='\u{9FFF}' | '\u{FF01}'..='\u{FF9D}')
 }
 
 fn is_inner_apostrophe(text: &str, bytes: usize) -> bool {
@@ -142,10 +156,7 @@ fn is_ideograph(c: char) -> bool {
 /// A mark that stands alone, at the start of a text or behind a control character: such a grapheme holds
 /// nothing but marks. Elsewhere a mark belongs to the grapheme before it and this is not asked.
 fn is_mark(c: char) -> bool {
-    // In a grapheme of its own `a` would take it in: that is what makes it a mark.
-    let mut joined = String::from('a');
-    joined.push(c);
-    joined.graphemes(true).count() == 1 && !matches!(c, '\u{200C}' | '\u{200D}' | '\u{FE00}'..='\u{FE0F}')
+    c.general_category_group() == GeneralCategoryGroup::Mark && !matches!(c, '\u{FE00}'..='\u{FE0F}')
 }
 
 #[cfg(test)]
@@ -194,6 +205,21 @@ mod tests {
     #[test]
     fn digits_marks_and_underscores_make_words() {
         assert_eq!(cut("snake_case2 हिन्दी +="), ["snake_case2", " हिन्दी", " +="]);
+    }
+
+    #[test]
+    fn what_is_said_to_join_none_joins_none() {
+        let all: Vec<char> = (1..=0x10_FFFF).filter_map(char::from_u32).filter(|c| joins_none(*c)).collect();
+        let of_all_kinds = ['a', '\u{ad}', '\u{a9}', 'я', '→', '☎', '日', 'か', 'ー', '１'];
+
+        for c in all {
+            for other in of_all_kinds.into_iter().chain([c]) {
+                for pair in [[c, other], [other, c]] {
+                    let text = String::from_iter(pair);
+                    assert_eq!(text.graphemes(true).count(), 2, "{text:?}");
+                }
+            }
+        }
     }
 
     proptest! {

@@ -12,6 +12,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Version, header};
 use tokio::time::Instant;
 use tracing::{debug, info};
+use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
 use super::simulation::Simulation;
 use crate::engine::Usage;
@@ -241,9 +242,10 @@ struct Escaped(String);
 
 impl fmt::Display for Escaped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use GeneralCategory::{Control, Format, LineSeparator, ParagraphSeparator};
         for c in self.0.chars() {
-            let reorders = matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}');
-            if c.is_control() || reorders {
+            // Controls, what is not seen or reorders what is (Unicode's format characters), and what breaks a line.
+            if matches!(c.general_category(), Control | Format | LineSeparator | ParagraphSeparator) {
                 write!(f, "{}", c.escape_unicode())?;
             } else {
                 write!(f, "{c}")?;
@@ -281,9 +283,9 @@ mod tests {
 
     #[test]
     fn user_text_cannot_break_or_disguise_a_log_line() {
-        let escaped = Escaped("a\nb\u{1b}[31m\u{202e}é".into()).to_string();
+        let escaped = Escaped("a\nb\u{1b}[31m\u{202e}\u{61c}\u{e0041}é".into()).to_string();
 
-        assert_eq!(escaped, "a\\u{a}b\\u{1b}[31m\\u{202e}é");
+        assert_eq!(escaped, "a\\u{a}b\\u{1b}[31m\\u{202e}\\u{61c}\\u{e0041}é");
     }
 
     #[test]
