@@ -12,8 +12,15 @@ use tracing::warn;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
+    let runtime = tokio::runtime::Runtime::new().expect("a process may have threads and wait for sockets");
+    let code = runtime.block_on(run());
+    // What still waits for a key file on a disk that hangs holds up no exit.
+    runtime.shutdown_background();
+    code
+}
+
+async fn run() -> ExitCode {
     // What is no UTF-8 becomes text that no option takes, and is refused with its name.
     let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
     let environment = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
@@ -35,9 +42,13 @@ async fn serve(config: Config, notes: Vec<String>) -> ExitCode {
     for note in notes {
         warn!("{note}");
     }
-    let signals = Signals::listen();
+    let mut signals = Signals::listen();
     let engine = server::echo(&config);
-    match Server::start(config, engine).await {
+    let started = tokio::select! {
+        started = Server::start(config, engine) => started,
+        () = signals.next() => return ExitCode::SUCCESS,
+    };
+    match started {
         Ok(server) => {
             greeting::greet(&server);
             if server.config().log.log_format.is_text() {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::ApiKey;
+use super::{ApiKey, AuthOptions};
 
 /// No set of keys is larger; a larger file is not one.
 const MAX_BYTES: u64 = 1 << 20;
@@ -22,22 +22,22 @@ pub struct KeyFileError {
 /// # Errors
 /// [`KeyFileError`], also where there is no key at all.
 pub fn read(path: &Path) -> Result<Vec<ApiKey>, KeyFileError> {
-    let keys = if path.is_dir() { read_directory(path)? } else { read_lines(path, str::parse)? };
-    if keys.is_empty() {
-        return Err(fault(path, "it holds no key"));
-    }
-    Ok(keys)
+    if path.is_dir() { read_directory(path) } else { read_lines(path, str::parse) }
 }
 
-/// Each file's name is the holder of the keys in it. Names that begin with `..` are how a Secret is swapped.
+/// Each file's name is the holder of the keys in it. Names that begin with `..` are how a Secret is swapped; what is
+/// neither a file nor a directory, such as a link that leads nowhere, is a fault and no holder who has left.
 fn read_directory(path: &Path) -> Result<Vec<ApiKey>, KeyFileError> {
     let unreadable = |error: io::Error| fault(path, error);
     let mut files = Vec::new();
     for entry in std::fs::read_dir(path).map_err(unreadable)? {
         let file = entry.map_err(unreadable)?.path();
-        if file.is_file() && !name_of(&file).starts_with("..") {
+        if !file.is_dir() && !name_of(&file).starts_with("..") {
             files.push(file);
         }
+    }
+    if files.is_empty() {
+        return Err(fault(path, NO_KEY));
     }
     files.sort();
     let keys = files.iter().map(|file| read_lines(file, |key| ApiKey::held_by(&name_of(file), key)));
@@ -48,31 +48,42 @@ fn name_of(file: &Path) -> String {
     file.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// The keys of a file, one a line.
+const NO_KEY: &str = "it holds no key";
+
+/// The keys of a file, one a line; there is at least one.
 fn read_lines(
     path: &Path,
     parse: impl Fn(&str) -> Result<ApiKey, &'static str>,
 ) -> Result<Vec<ApiKey>, KeyFileError> {
     let unreadable = |error: io::Error| fault(path, error);
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    if !file.metadata().map_err(unreadable)?.is_file() {
+    // Asked before it is opened: opening a pipe waits for somebody who writes.
+    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
         return Err(fault(path, "it is no file"));
     }
+    let file = std::fs::File::open(path).map_err(unreadable)?;
     let mut text = String::new();
     let length = file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
     if length as u64 > MAX_BYTES {
         return Err(fault(path, "it is larger than 1 MiB"));
     }
     let lines = text
+        .trim_start_matches('\u{feff}')
         .lines()
         .map(str::trim)
         .enumerate()
         .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
-    lines
-        .map(|(index, line)| {
-            parse(line).map_err(|reason| fault(path, format!("line {}: {reason}", index + 1)))
-        })
-        .collect()
+    let keys = lines.map(|(index, line)| {
+        parse(line).map_err(|reason| fault(path, format!("line {}: {reason}", index + 1)))
+    });
+    let keys = keys.collect::<Result<Vec<_>, _>>()?;
+    if keys.is_empty() { Err(fault(path, NO_KEY)) } else { Ok(keys) }
+}
+
+impl KeyFileError {
+    /// Reading took longer than anyone waits for it.
+    pub fn too_slow(options: &AuthOptions) -> Self {
+        fault(options.api_key_file.as_deref().unwrap_or(Path::new("")), "it cannot be read in time")
+    }
 }
 
 fn fault(place: &Path, reason: impl fmt::Display) -> KeyFileError {

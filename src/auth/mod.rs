@@ -9,12 +9,15 @@ mod layer;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::http::{HeaderMap, header};
 use clap::builder::{BoolishValueParser, Resettable};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 pub use file::KeyFileError;
 pub use key::ApiKey;
@@ -53,6 +56,9 @@ pub struct AuthOptions {
     pub no_auth: bool,
 }
 
+/// How long key files may take to be read; a network's disk may hang.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
 /// The holder of the key that came with a request, by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller(pub Arc<str>);
@@ -78,23 +84,28 @@ impl ApiKeys {
     /// The keys that `options` give, with those of the key files.
     ///
     /// # Errors
-    /// [`KeyFileError`] where a key file cannot be read or holds no key.
-    pub fn load(options: &AuthOptions) -> Result<Self, KeyFileError> {
-        let keys = read(options)?;
-        Ok(match options {
+    /// [`KeyFileError`] where a key file cannot be read in five seconds or holds no key.
+    pub async fn load(options: &AuthOptions) -> Result<Self, KeyFileError> {
+        let keys = timeout(PATIENCE, read(options)).await.map_err(|_| KeyFileError::too_slow(options))??;
+        Ok(Self::of(options, keys))
+    }
+
+    /// These keys, or if there are none what `options` say.
+    pub fn of(options: &AuthOptions, keys: Vec<ApiKey>) -> Self {
+        match options {
             _ if !keys.is_empty() => Self::Only(Arc::new(ArcSwap::from_pointee(keys))),
             AuthOptions { any_key: true, .. } => Self::Any,
             _ => Self::Open,
-        })
+        }
     }
 
     /// Reads the key files again; tells whether anything has changed. On a failure the keys stay as they are.
     ///
     /// # Errors
-    /// As [`ApiKeys::load`].
-    pub fn reload(&self, options: &AuthOptions) -> Result<bool, KeyFileError> {
+    /// As [`ApiKeys::load`], but it takes its time.
+    pub async fn reload(&self, options: &AuthOptions) -> Result<bool, KeyFileError> {
         let Self::Only(current) = self else { return Ok(false) };
-        let keys = read(options)?;
+        let keys = read(options).await?;
         let has_changed = **current.load() != keys;
         if has_changed {
             current.store(Arc::new(keys));
@@ -120,7 +131,10 @@ impl ApiKeys {
     pub fn check(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
         let keys = match self {
             Self::Open => return Ok(Caller::named("anonymous")),
-            Self::Any => return bearer(headers).map(|_| Caller::named("anonymous")),
+            Self::Any => {
+                let is_key = bearer(headers)?.iter().all(u8::is_ascii_graphic);
+                return if is_key { Ok(Caller::named("anonymous")) } else { Err(ApiError::WrongKey) };
+            }
             Self::Only(keys) => keys,
         };
         let digest: [u8; 32] = Sha256::digest(bearer(headers)?).into();
@@ -135,10 +149,12 @@ impl ApiKeys {
 }
 
 /// The keys that were given, and those of the key files.
-fn read(options: &AuthOptions) -> Result<Vec<ApiKey>, KeyFileError> {
+///
+/// Files are read where waiting for a disk holds up no stream.
+async fn read(options: &AuthOptions) -> Result<Vec<ApiKey>, KeyFileError> {
     let mut keys = options.api_key.clone();
-    if let Some(path) = &options.api_key_file {
-        keys.extend(file::read(path)?);
+    if let Some(path) = options.api_key_file.clone() {
+        keys.extend(spawn_blocking(move || file::read(&path)).await.expect("reading keys does not panic")?);
     }
     Ok(keys)
 }
@@ -160,8 +176,8 @@ mod tests {
     use super::*;
 
     fn keys(keys: &[&str]) -> ApiKeys {
-        let api_key = keys.iter().map(|key| key.parse().expect("a key")).collect();
-        ApiKeys::load(&AuthOptions { api_key, ..AuthOptions::default() }).expect("no files")
+        let keys = keys.iter().map(|key| key.parse().expect("a key")).collect();
+        ApiKeys::of(&AuthOptions::default(), keys)
     }
 
     fn check(keys: &ApiKeys, value: &'static str) -> Result<Caller, ApiError> {

@@ -1,11 +1,13 @@
 //! Key files that change while the server runs.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::auth::{ApiKeys, AuthOptions};
+use crate::auth::{ApiKeys, AuthOptions, KeyFileError, PATIENCE};
 use crate::service::Service;
 
 /// How often key files are looked at. A mounted Secret is swapped as a link, which notifications miss.
@@ -15,25 +17,8 @@ const EVERY: Duration = Duration::from_secs(2);
 pub async fn follow(keys: ApiKeys, options: AuthOptions, service: Service) {
     let mut hangup = signal(SignalKind::hangup()).expect("a runtime with IO can listen for signals");
     let mut told = None;
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(EVERY) => {}
-            _ = hangup.recv() => {}
-        }
-        // Files are read where waiting for a disk holds up no stream.
-        let reload = {
-            let (keys, options) = (keys.clone(), options.clone());
-            move || keys.reload(&options)
-        };
-        let failure = match tokio::task::spawn_blocking(reload).await.expect("reading keys does not panic") {
-            Ok(false) => None,
-            Ok(true) => {
-                info!(keys = keys.count(), "the keys have changed");
-                None
-            }
-            Err(failure) => Some(failure),
-        };
-        // The same failure every two seconds is one failure.
+    // The same failure every two seconds is one failure.
+    let mut tell = |failure: Option<KeyFileError>| {
         if failure != told {
             if let Some(failure) = &failure {
                 service.metrics().key_reload_failures.inc();
@@ -41,5 +26,23 @@ pub async fn follow(keys: ApiKeys, options: AuthOptions, service: Service) {
             }
             told = failure;
         }
+    };
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            _ = hangup.recv() => {}
+        }
+        let mut reload = pin!(keys.reload(&options));
+        let reloaded = if let Ok(reloaded) = timeout(PATIENCE, &mut reload).await {
+            reloaded
+        } else {
+            tell(Some(KeyFileError::too_slow(&options)));
+            // One reader that is stuck is enough.
+            reload.await
+        };
+        if let Ok(true) = reloaded {
+            info!(keys = keys.count(), "the keys have changed");
+        }
+        tell(reloaded.err());
     }
 }

@@ -85,7 +85,7 @@ impl Server {
     /// # Errors
     /// [`StartError`].
     pub async fn start(config: Config, engine: Arc<dyn Engine>) -> Result<Self, StartError> {
-        let keys = ApiKeys::load(&config.auth)?;
+        let keys = ApiKeys::load(&config.auth).await?;
         check_keys(&config.auth, &keys)?;
         let (listeners, addresses) = Listeners::bind(&config.doors).await?;
         check_reach(&addresses, &config.auth, &keys)?;

@@ -163,3 +163,43 @@ async fn odd_keys_are_401() {
         assert_eq!(ask(value).await, 401, "{}", String::from_utf8_lossy(&value[..value.len().min(40)]));
     }
 }
+
+#[tokio::test]
+async fn a_pipe_in_a_files_place_is_a_fault_and_no_end() {
+    let folder = Folder::new();
+    let file = folder.write("keys", "good");
+    let server = with_keys(&file).await;
+    std::fs::remove_file(&file).expect("ours");
+    assert!(std::process::Command::new("mkfifo").arg(&file).status().expect("it runs").success());
+
+    let failures = async || metric(&server, "tokenecho_key_reload_failures_total").await;
+    eventually("it is counted", async || failures().await == 1).await;
+    let refused = bare_echo().configure(|config| config.auth.api_key_file = Some(file.clone())).start().await;
+    folder.write("keys", "\u{feff}better");
+
+    assert!(matches!(refused.expect_err("a pipe"), StartError::Keys(_)));
+    eventually("a good change is taken", async || accepts(&server, "better").await).await;
+}
+
+#[tokio::test]
+async fn a_holder_whose_file_is_broken_keeps_the_key() {
+    let folder = Folder::new();
+    for holder in ["alice", "bob", "carol"] {
+        folder.write(&format!("keys/{holder}"), holder);
+    }
+    let server = with_keys(&folder.0.join("keys")).await;
+    let failures = async || metric(&server, "tokenecho_key_reload_failures_total").await;
+
+    folder.write("keys/alice", "");
+    eventually("an empty file is counted", async || failures().await == 1).await;
+    folder.write("keys/alice", "new");
+    eventually("alice has a new key", async || accepts(&server, "new").await).await;
+    std::fs::remove_file(folder.0.join("keys/bob")).expect("ours");
+    std::os::unix::fs::symlink("nowhere", folder.0.join("keys/bob")).expect("a link");
+    eventually("a link to nowhere is counted", async || failures().await == 2).await;
+    assert!(accepts(&server, "bob").await && accepts(&server, "carol").await);
+
+    std::fs::remove_file(folder.0.join("keys/bob")).expect("ours");
+    eventually("bob has left", async || !accepts(&server, "bob").await).await;
+    assert_eq!(failures().await, 2);
+}
