@@ -23,6 +23,7 @@ use super::codec;
 use crate::error::{ApiError, InvalidRequest, shown};
 use crate::service::Service;
 use crate::service::lifecycle::{Deadline, Phase};
+use crate::service::uploads::Upload;
 
 /// Serves one call within its deadline.
 pub async fn serve(State(service): State<Service>, request: Request, next: Next) -> Response {
@@ -32,14 +33,20 @@ pub async fn serve(State(service): State<Service>, request: Request, next: Next)
         Ok(timeout) => timeout.map(|timeout| Instant::now() + timeout),
         Err(error) => return Status::from(error).into_http(),
     };
-    let request = if super::REFLECTION.iter().any(|name| is_of(&path, name)) {
-        end_when_draining(request, &service)
-    } else {
-        request
-    };
+    let request = if super::is_reflection(&path) { end_when_draining(request, &service) } else { request };
     let request = request.map(|body| Body::new(body.map_err(told_as_status)));
-    let Some(deadline) = deadline else { return retell(next.run(request).await, &path, limit) };
-    match timeout_at(deadline, next.run(request)).await {
+    let Some(upload) = request.extensions().get::<Upload>().cloned() else {
+        return Status::from(ApiError::Internal).into_http();
+    };
+    // Who may stay open for ever, without a key, takes a place in the budget of all bodies.
+    if (super::is_reflection(&path) || path == super::HEALTH_WATCH)
+        && let Err(error) = upload.hold(OPEN_CALL)
+    {
+        return Status::from(error).into_http();
+    }
+    let serving = codec::UPLOAD.scope(upload, next.run(request));
+    let Some(deadline) = deadline else { return retell(serving.await, &path, limit) };
+    match timeout_at(deadline, serving).await {
         Ok(response) => {
             let mut response = retell(response, &path, limit);
             response.extensions_mut().insert(Deadline(deadline));
@@ -51,6 +58,9 @@ pub async fn serve(State(service): State<Service>, request: Request, next: Next)
     }
 }
 
+/// About what an open call costs.
+const OPEN_CALL: usize = 16 * 1024;
+
 /// Whether `path` is a method of this service.
 pub fn is_of(path: &str, service: &str) -> bool {
     path.strip_prefix('/')
@@ -61,7 +71,7 @@ pub fn is_of(path: &str, service: &str) -> bool {
 /// Checks what tonic does not; gives the call's timeout.
 fn check(request: &Request) -> Result<Option<Duration>, ApiError> {
     if request.method() != Method::POST {
-        let (method, path) = (request.method().to_string(), shown(request.uri().path()));
+        let (method, path) = (shown(request.method().as_str()), shown(request.uri().path()));
         return Err(ApiError::MethodNotSupported { method, path });
     }
     for name in ["grpc-encoding", "content-encoding"] {
@@ -74,10 +84,12 @@ fn check(request: &Request) -> Result<Option<Duration>, ApiError> {
 
 /// `grpc-timeout`: up to eight digits and a unit (the gRPC protocol over HTTP/2, "Timeout").
 fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, InvalidRequest> {
-    let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
+    let mut values = headers.get_all("grpc-timeout").iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let is_alone = values.next().is_none();
     let parse = || {
         let (digits, unit) = value.to_str().ok()?.split_at_checked(value.len().checked_sub(1)?)?;
-        if !(1..=8).contains(&digits.len()) || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        if !is_alone || !(1..=8).contains(&digits.len()) || !digits.bytes().all(|b| b.is_ascii_digit()) {
             return None;
         }
         let number: u64 = digits.parse().ok()?;
@@ -204,6 +216,10 @@ mod tests {
         assert_eq!(parse("1S"), Some(Duration::from_secs(1)));
         assert_eq!(parse("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
         assert_eq!(parse("250m"), Some(Duration::from_millis(250)));
+        let mut twice = HeaderMap::new();
+        twice.append("grpc-timeout", HeaderValue::from_static("1S"));
+        twice.append("grpc-timeout", HeaderValue::from_static("1S"));
+        assert!(timeout(&twice).is_err());
         for nonsense in ["", "S", "1", "1s", "-1S", "+1S", "1.5S", "123456789S", " 1S"] {
             assert_eq!(parse(nonsense), None, "{nonsense}");
         }

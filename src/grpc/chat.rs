@@ -23,14 +23,19 @@ impl Chat {
         Self { service }
     }
 
-    fn answer(
+    async fn answer(
         &self,
         request: Request<CreateChatCompletionRequest>,
         streamed: bool,
-    ) -> Result<Answer, Status> {
+    ) -> Result<Answer, ApiError> {
         let call = Call::of(request.extensions())?;
-        let (parameters, steering) = convert::read(request.into_inner(), streamed).map_err(ApiError::from)?;
-        Ok(self.service.generate(&call, parameters, steering)?)
+        let reading = (self.service.clone(), call.clone());
+        let admit = move || {
+            let (service, call) = reading;
+            let (parameters, steering) = convert::read(request.into_inner(), streamed)?;
+            service.generate(&call, parameters, steering)
+        };
+        self.service.admit(&call, admit).await
     }
 }
 
@@ -42,7 +47,7 @@ impl ChatService for Chat {
         &self,
         request: Request<CreateChatCompletionRequest>,
     ) -> Result<Response<CreateChatCompletionResponse>, Status> {
-        let (heading, completion) = self.answer(request, false)?.complete().await?;
+        let (heading, completion) = self.answer(request, false).await?.complete().await?;
         Ok(Response::new(convert::completion(heading, completion)))
     }
 
@@ -50,7 +55,7 @@ impl ChatService for Chat {
         &self,
         request: Request<CreateChatCompletionRequest>,
     ) -> Result<Response<Items>, Status> {
-        Ok(Response::new(Items(self.answer(request, true)?)))
+        Ok(Response::new(Items(self.answer(request, true).await?)))
     }
 }
 

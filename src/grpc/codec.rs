@@ -1,13 +1,15 @@
-//! How messages become bytes: prost's way, with small buffers and faults in our words.
+//! How messages become bytes and bytes messages: prost's way, with small buffers, bounds, and faults in our words.
 
 use std::marker::PhantomData;
 
+use bytes::{Buf, Bytes};
 use prost::Message;
 use tonic::Status;
 use tonic::codec::{BufferSettings, DecodeBuf, Decoder};
-use tonic_prost::{ProstDecoder, ProstEncoder};
+use tonic_prost::ProstEncoder;
 
 use crate::error::{ApiError, InvalidRequest};
+use crate::service::uploads::Upload;
 
 /// A buffer of 256 bytes at first (tonic's 8 KiB would be most of what an open stream costs), and messages
 /// that are ready together are written together, up to 32 KiB.
@@ -31,14 +33,14 @@ where
     type Encode = T;
     type Decode = U;
     type Encoder = ProstEncoder<T>;
-    type Decoder = FaultTelling<U>;
+    type Decoder = BoundedDecoder<U>;
 
     fn encoder(&mut self) -> Self::Encoder {
         ProstEncoder::new(BufferSettings::new(BUFFERS.0, BUFFERS.1))
     }
 
     fn decoder(&mut self) -> Self::Decoder {
-        FaultTelling(ProstDecoder::new(BufferSettings::new(BUFFERS.0, BUFFERS.1)))
+        BoundedDecoder(PhantomData)
     }
 }
 
@@ -48,19 +50,69 @@ pub fn no_message(why: &str) -> ApiError {
     InvalidRequest { message, param: None, code: None }.into()
 }
 
-/// Tells bytes that are no message as what they are, a bad request; prost's decoder calls it our own fault.
-#[derive(Debug)]
-pub struct FaultTelling<U>(ProstDecoder<U>);
+tokio::task_local! {
+    /// What the call whose message is read holds of the budget of all bodies.
+    pub static UPLOAD: Upload;
+}
 
-impl<U: Message + Default> Decoder for FaultTelling<U> {
+/// Reads messages, bounded in what they cost, and tells bytes that are none as what they are, a bad request; prost's
+/// own decoder calls it our fault.
+#[derive(Debug)]
+pub struct BoundedDecoder<U>(PhantomData<U>);
+
+impl<U: Message + Default> Decoder for BoundedDecoder<U> {
     type Item = U;
     type Error = Status;
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
-        self.0.decode(buffer).map_err(|status| no_message(status.message()).into())
+        let mut counted = Counted { buffer, reads: 0 };
+        let message = U::decode(&mut counted);
+        let reads = counted.reads;
+        // Asked first: what ends too early may end well.
+        if reads >= MOST_READS {
+            return Err(no_message("it has too many fields").into());
+        }
+        let message = message.map_err(|error| no_message(&error.to_string()))?;
+        // Beside the bytes themselves, which are held as they come.
+        let held = UPLOAD.try_with(|upload| upload.hold(reads * BYTES_A_READ));
+        held.unwrap_or(Ok(()))?;
+        Ok(Some(message))
     }
 
     fn buffer_settings(&self) -> BufferSettings {
-        self.0.buffer_settings()
+        BufferSettings::new(BUFFERS.0, BUFFERS.1)
+    }
+}
+
+/// A field takes two or three reads: far more than any request needs that we would not refuse.
+const MOST_READS: usize = 1 << 18;
+
+/// What a message grows to in memory by each: an empty item of a repeated field, two bytes and two reads on the wire,
+/// is a struct of some hundred bytes in a vector that may be twice as large as what it holds.
+const BYTES_A_READ: usize = 80;
+
+/// Counts how often a message's bytes are read from, and is at its end when that is too often.
+struct Counted<'a, B> {
+    buffer: &'a mut B,
+    reads: usize,
+}
+
+impl<B: Buf> Buf for Counted<'_, B> {
+    fn remaining(&self) -> usize {
+        if self.reads < MOST_READS { self.buffer.remaining() } else { 0 }
+    }
+
+    fn chunk(&self) -> &[u8] {
+        if self.reads < MOST_READS { self.buffer.chunk() } else { &[] }
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.reads += 1;
+        self.buffer.advance(count);
+    }
+
+    fn copy_to_bytes(&mut self, length: usize) -> Bytes {
+        self.reads += 1;
+        self.buffer.copy_to_bytes(length)
     }
 }

@@ -26,11 +26,19 @@ use crate::service::Service;
 
 /// The services of ours, by their full names.
 pub const SERVICES: [&str; 2] = ["tokenecho.v1.ChatService", "tokenecho.v1.ModelService"];
-/// The health service, open to everyone: probes send no metadata.
-pub const HEALTH: &str = "grpc.health.v1.Health";
-/// The reflection services.
-pub const REFLECTION: [&str; 2] =
-    ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
+const HEALTH: &str = "grpc.health.v1.Health";
+const HEALTH_WATCH: &str = "/grpc.health.v1.Health/Watch";
+
+/// Whether this is a call of the health service, open to everyone: probes send no metadata.
+pub fn is_health(path: &str) -> bool {
+    path == "/grpc.health.v1.Health/Check" || path == HEALTH_WATCH
+}
+
+/// Whether this is a call of reflection.
+pub fn is_reflection(path: &str) -> bool {
+    path == "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+        || path == "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+}
 
 /// Every service; `reflection` tells whether clients may ask what there is.
 pub fn router(service: Service, reflection: bool) -> Router {
@@ -43,8 +51,8 @@ pub fn router(service: Service, reflection: bool) -> Router {
     let mut routes = Routes::new(chat).add_service(models).add_service(health);
     if reflection {
         routes = routes
-            .add_service(described().build_v1().expect(DESCRIBED))
-            .add_service(described().build_v1alpha().expect(DESCRIBED));
+            .add_service(described().build_v1().expect(DESCRIBED).max_decoding_message_size(most))
+            .add_service(described().build_v1alpha().expect(DESCRIBED).max_decoding_message_size(most));
     }
     routes.into_axum_router().layer(from_fn_with_state(service, call::serve))
 }

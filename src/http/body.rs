@@ -1,12 +1,16 @@
-//! A JSON body, whole, whose every rejection is an [`ApiError`].
+//! JSON bodies, whole: one that comes in, whose every rejection is an [`ApiError`], and one that goes out.
+
+use std::io;
 
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 
 use crate::error::{ApiError, InvalidRequest};
 use crate::service::Service;
+use crate::service::uploads::Upload;
 
 /// The text of a JSON body, not parsed yet: what is parsed borrows from it.
 pub struct JsonBody(Bytes);
@@ -62,7 +66,9 @@ fn refusal(error: axum::Error) -> ApiError {
 /// `application/json`, `application/*+json` with any parameters, or nothing said; and no encoding.
 fn check_media(headers: &HeaderMap) -> Result<(), ApiError> {
     let is_plain = headers.get(header::CONTENT_TYPE).is_some_and(|value| value == "application/json");
-    if is_plain && !headers.contains_key(header::CONTENT_ENCODING) {
+    let is_encoded =
+        headers.contains_key(header::CONTENT_ENCODING) || headers.contains_key(header::TRANSFER_ENCODING);
+    if is_plain && !is_encoded {
         return Ok(());
     }
     let text = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
@@ -76,11 +82,66 @@ fn check_media(headers: &HeaderMap) -> Result<(), ApiError> {
             )));
         }
     }
+    // Only the last of several codings is undone by the server below.
+    if let Some(coding) =
+        text(header::TRANSFER_ENCODING).filter(|coding| !coding.eq_ignore_ascii_case("chunked"))
+    {
+        return Err(unsupported(&format!("Unsupported transfer encoding: '{coding}'")));
+    }
     match text(header::CONTENT_ENCODING) {
         Some(encoding) if !encoding.eq_ignore_ascii_case("identity") => {
             Err(unsupported(&format!("Unsupported content encoding: '{encoding}'")))
         }
         _ => Ok(()),
+    }
+}
+
+/// An answer of `value` as JSON, which may be several times as large as what it is made of: whatever it has beyond
+/// the `held` bytes is held of the budget of all bodies as well.
+///
+/// # Errors
+/// [`ApiError::RateLimited`] where there is no room for it.
+pub fn held_json(value: &impl serde::Serialize, held: usize, upload: &Upload) -> Result<Response, ApiError> {
+    // Braces and names of a small answer.
+    const FRAME: usize = 1024;
+    let mut json =
+        HeldJson { bytes: Vec::with_capacity(held + FRAME), held: held + FRAME, upload, refusal: None };
+    let written = serde_json::to_writer(&mut json, value);
+    if let Some(refusal) = json.refusal {
+        return Err(refusal);
+    }
+    written.expect("our own types have string keys, and a Vec takes all bytes");
+    Ok(([(header::CONTENT_TYPE, "application/json")], json.bytes).into_response())
+}
+
+/// JSON being written, held as it grows.
+struct HeldJson<'a> {
+    bytes: Vec<u8>,
+    held: usize,
+    upload: &'a Upload,
+    /// Why it cannot grow any further.
+    refusal: Option<ApiError>,
+}
+
+impl io::Write for HeldJson<'_> {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        let more = (self.bytes.len() + text.len()).saturating_sub(self.held);
+        if more > 0 {
+            // In steps, as each takes a lock.
+            let step = more.max(self.held / 4);
+            if let Err(refusal) = self.upload.hold(step) {
+                self.refusal = Some(refusal);
+                return Err(io::ErrorKind::QuotaExceeded.into());
+            }
+            self.held += step;
+            self.bytes.reserve_exact(self.held - self.bytes.len());
+        }
+        self.bytes.extend_from_slice(text);
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

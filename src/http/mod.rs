@@ -46,12 +46,12 @@ pub use operations::{metrics, router as operations};
 
 /// No such path.
 pub async fn unknown_url(method: Method, uri: Uri) -> ApiError {
-    ApiError::UnknownUrl { method: method.to_string(), path: shown(uri.path()) }
+    ApiError::UnknownUrl { method: shown(method.as_str()), path: shown(uri.path()) }
 }
 
 /// No such method on this path; axum tells the allowed ones in the `allow` header.
 pub async fn method_not_supported(method: Method, uri: Uri) -> ApiError {
-    ApiError::MethodNotSupported { method: method.to_string(), path: shown(uri.path()) }
+    ApiError::MethodNotSupported { method: shown(method.as_str()), path: shown(uri.path()) }
 }
 
 /// The headers that OpenAI's API puts on its answers.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Request, Response, Version, header};
+use futures_util::FutureExt;
 use hyper::body::{Body as _, Incoming};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -19,7 +20,8 @@ use tower::Service as TowerService;
 use tracing::{debug, warn};
 
 use super::reader::{ReadBody, Reader, StreamExecutor};
-use super::socket::{self, Requests, Socket};
+use super::requests::Requests;
+use super::socket::{self, Socket};
 use super::upload::{self, BodyEnd};
 use crate::service::Service;
 use crate::service::lifecycle::{Deadline, Phase};
@@ -120,7 +122,7 @@ impl Connections {
         let _open = OpenConnection::count(&self.service);
         let reader = Reader::new();
         let requests = Arc::new(Requests::default());
-        let socket = Socket::new(socket, Arc::clone(&requests), limits.head_timeout);
+        let socket = Socket::new(socket, Arc::clone(&requests), Arc::clone(&reader), limits.head_timeout);
         let peer = Peer {
             service: self.service.clone(),
             routes,
@@ -131,8 +133,7 @@ impl Connections {
         let streams = StreamExecutor { timeout: limits.reader_timeout, requests: Arc::clone(&requests) };
         let protocols = protocols(limits, streams);
         let mut connection = pin!(protocols.serve_connection(TokioIo::new(socket), answer));
-        let (mut is_old, mut aging) = (false, pin!(self.aged()));
-        let (mut is_closing, mut closing) = (false, pin!(self.service.lifecycle().reached(Phase::Closing)));
+        let mut leaving = pin!(self.leaving(&requests).fuse());
         let ended = loop {
             tokio::select! {
                 ended = connection.as_mut() => break ended,
@@ -140,28 +141,36 @@ impl Connections {
                 // On HTTP/2 each stream has a reader of its own, and this one waits for ever.
                 () = reader.stalled(limits.reader_timeout) => break Err("its reader took nothing".into()),
                 () = requests.given_up(limits.reader_timeout) => break Err("its readers took nothing".into()),
-                // hyper closes an idle HTTP/1 connection at once, over a request that may be on its way. Where there is
-                // time, its peer is told with the next answer; where there is none, a head that has begun is answered.
-                () = &mut aging, if !is_old => {
-                    is_old = true;
-                    if requests.is_http2() {
-                        connection.as_mut().graceful_shutdown();
-                    } else {
-                        requests.close_after_next();
-                    }
-                }
-                () = &mut closing, if !is_closing => {
-                    is_closing = true;
-                    if requests.is_in_head() {
-                        requests.close_after_next();
-                    } else {
-                        connection.as_mut().graceful_shutdown();
-                    }
-                }
+                () = &mut leaving => connection.as_mut().graceful_shutdown(),
             }
         };
         if let Err(error) = ended {
             debug!("a connection ended: {error}");
+        }
+    }
+
+    /// Waits until a connection has to be asked to leave: it is old, its readers stall, or the server closes.
+    ///
+    /// hyper closes an idle HTTP/1 connection at once, over a request that may be on its way. Where there is time, its
+    /// peer is told with the next answer; where there is none, a head that has begun is answered.
+    async fn leaving(&self, requests: &Requests) {
+        let closing = self.service.lifecycle().reached(Phase::Closing);
+        let mut closing = pin!(closing);
+        tokio::select! {
+            () = &mut closing => {}
+            () = requests.too_many_stalled() => return,
+            () = self.aged() => {
+                requests.close_after_next();
+                tokio::select! {
+                    () = &mut closing => {}
+                    () = requests.speaks_http2() => return,
+                }
+            }
+        }
+        if requests.is_in_head() {
+            requests.close_after_next();
+            // What looked like a head may have been a preface.
+            requests.speaks_http2().await;
         }
     }
 

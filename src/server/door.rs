@@ -84,11 +84,10 @@ fn endpoint(protocol: Protocol, path: &str, metrics: bool) -> Endpoint {
         },
         Protocol::Grpc => {
             let [chat, models] = grpc::SERVICES;
-            let is_of = |services: &[&str]| services.iter().any(|service| grpc::is_of(path, service));
             match () {
-                () if is_of(&[chat]) => Endpoint::Chat,
-                () if is_of(&[models]) => Endpoint::Models,
-                () if is_of(&[grpc::HEALTH]) || is_of(&grpc::REFLECTION) => Endpoint::Operations,
+                () if grpc::is_of(path, chat) => Endpoint::Chat,
+                () if grpc::is_of(path, models) => Endpoint::Models,
+                () if grpc::is_health(path) || grpc::is_reflection(path) => Endpoint::Operations,
                 () => Endpoint::Unknown,
             }
         }
@@ -99,10 +98,12 @@ impl Door<Body, Body> for ApiDoor {
     fn is_open(&self, request: &Request<Body>) -> bool {
         let protocol = protocol_of(request);
         let path = request.uri().path();
-        let is_reflection =
-            || protocol == Protocol::Grpc && grpc::REFLECTION.iter().any(|name| grpc::is_of(path, name));
-        endpoint(protocol, path, self.api_metrics) == Endpoint::Operations
-            && (self.reflection == Reflection::Open || !is_reflection())
+        match protocol {
+            Protocol::Http => endpoint(protocol, path, self.api_metrics) == Endpoint::Operations,
+            Protocol::Grpc => {
+                grpc::is_health(path) || self.reflection == Reflection::Open && grpc::is_reflection(path)
+            }
+        }
     }
 
     fn admit(&self, request: &Request<Body>, caller: &Caller) {

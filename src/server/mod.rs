@@ -11,6 +11,7 @@ mod keys;
 mod listen;
 mod reader;
 mod recorded;
+mod requests;
 mod socket;
 mod upload;
 

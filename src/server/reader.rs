@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::socket::{OpenRequest, Requests};
+use super::requests::{OpenRequest, Requests};
 use crate::service::uploads::Upload;
 
 tokio::task_local! {
@@ -90,6 +90,13 @@ impl Reader {
 
     fn gave(&self) {
         self.given.store(self.since_base(Instant::now()), Ordering::Relaxed);
+    }
+
+    /// Notes that something of what was given has gone on its way.
+    pub fn took(&self) {
+        if self.given.load(Ordering::Relaxed) != 0 {
+            self.gave();
+        }
     }
 
     fn waits(&self) {

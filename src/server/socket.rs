@@ -7,20 +7,23 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 use tokio::time::{Sleep, sleep};
 
+use super::reader::Reader;
+use super::requests::Requests;
 use crate::service::limits::LimitOptions;
 
 /// What every HTTP/2 connection begins with (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How much may wait in a socket that has not been sent.
+const UNSENT: u32 = 128 * 1024;
 
 /// Sets the options of an accepted socket.
 ///
@@ -29,6 +32,9 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub fn configure(socket: &TcpStream, limits: &LimitOptions) -> io::Result<()> {
     // Without it a token waits 40 ms for the acknowledgement of the one before.
     socket.set_nodelay(true)?;
+    // Room for more is told as soon as the peer has taken some of it, and not first when a third of what the system
+    // would buffer is free: a reader that is slow is told from one that takes nothing.
+    SockRef::from(socket).set_tcp_notsent_lowat(UNSENT)?;
     if !limits.peer_timeout.is_zero() {
         let socket = SockRef::from(socket);
         socket.set_tcp_user_timeout(Some(limits.peer_timeout))?;
@@ -38,106 +44,11 @@ pub fn configure(socket: &TcpStream, limits: &LimitOptions) -> io::Result<()> {
     Ok(())
 }
 
-/// What is known of one connection, noted where its bytes come in and where its requests are handed on.
-#[derive(Debug, Default)]
-pub struct Requests {
-    begun: AtomicUsize,
-    open: AtomicUsize,
-    /// Whether the bytes that come belong to a request's body.
-    in_body: AtomicBool,
-    /// Whether a head has begun to come and has not been handed on.
-    in_head: AtomicBool,
-    is_http2: AtomicBool,
-    /// Set once the next answer is to be the connection's last.
-    is_last: AtomicBool,
-    /// HTTP/2 streams that were given up because their reader took nothing.
-    stalled: AtomicUsize,
-    /// Wakes the one who waits for too many of them.
-    changed: Notify,
-}
-
-impl Requests {
-    /// Counts a request, which has a body or not; it is open until the guard is dropped.
-    pub fn begin(self: &Arc<Self>, has_body: bool) -> OpenRequest {
-        self.in_head.store(false, Ordering::Relaxed);
-        self.in_body.store(has_body, Ordering::Relaxed);
-        self.begun.fetch_add(1, Ordering::Relaxed);
-        self.open.fetch_add(1, Ordering::Relaxed);
-        OpenRequest(Arc::clone(self))
-    }
-
-    /// Notes that nothing more of a request's body comes.
-    pub fn end_body(&self) {
-        self.in_body.store(false, Ordering::Relaxed);
-    }
-
-    /// How many are open.
-    pub fn open(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
-    }
-
-    /// Whether a request of an HTTP/1 connection is on its way in, and would be lost if the connection went.
-    pub fn is_in_head(&self) -> bool {
-        self.in_head.load(Ordering::Relaxed) && !self.is_http2()
-    }
-
-    /// Whether the peer speaks HTTP/2.
-    pub fn is_http2(&self) -> bool {
-        self.is_http2.load(Ordering::Relaxed)
-    }
-
-    /// Makes the next answer the connection's last.
-    pub fn close_after_next(&self) {
-        self.is_last.store(true, Ordering::Relaxed);
-    }
-
-    /// Notes that a stream was given up because its reader took nothing.
-    pub fn note_stall(&self) {
-        self.stalled.fetch_add(1, Ordering::Relaxed);
-        self.changed.notify_one();
-    }
-
-    /// Waits until streams were given up and nothing else has been open for `patience`, or until too many were. What
-    /// they had been given stays with h2 until their reader takes it, so the connection is all there is to end.
-    pub async fn given_up(&self, patience: Duration) {
-        const TOO_MANY: usize = 64;
-        loop {
-            let stalled = self.stalled.load(Ordering::Relaxed);
-            if stalled >= TOO_MANY {
-                return;
-            }
-            let changed = self.changed.notified();
-            if stalled == 0 || self.open() > 0 {
-                changed.await;
-            } else if tokio::time::timeout(patience, changed).await.is_err() {
-                return;
-            }
-        }
-    }
-
-    /// Whether this answer is the connection's last.
-    pub fn is_last(&self) -> bool {
-        self.is_last.load(Ordering::Relaxed)
-    }
-}
-
-/// A request that has not been answered to its end.
-#[derive(Debug)]
-pub struct OpenRequest(Arc<Requests>);
-
-impl Drop for OpenRequest {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-        if self.0.stalled.load(Ordering::Relaxed) > 0 {
-            self.0.changed.notify_one();
-        }
-    }
-}
-
 /// A socket whose heads have a deadline.
 pub struct Socket {
     socket: TcpStream,
     requests: Arc<Requests>,
+    reader: Arc<Reader>,
     timeout: Duration,
     /// Runs while a head is awaited or read.
     deadline: Option<Pin<Box<Sleep>>>,
@@ -149,9 +60,9 @@ pub struct Socket {
 
 impl Socket {
     /// A socket that has just been accepted.
-    pub fn new(socket: TcpStream, requests: Arc<Requests>, timeout: Duration) -> Self {
+    pub fn new(socket: TcpStream, requests: Arc<Requests>, reader: Arc<Reader>, timeout: Duration) -> Self {
         let deadline = Some(Box::pin(sleep(timeout)));
-        Self { socket, requests, timeout, deadline, begun: 0, preface: Some(0) }
+        Self { socket, requests, reader, timeout, deadline, begun: 0, preface: Some(0) }
     }
 
     /// Looks at bytes that have come.
@@ -162,22 +73,24 @@ impl Socket {
                 _ if bytes[..compared] != PREFACE[seen..seen + compared] => None,
                 length if length < PREFACE.len() => Some(length),
                 _ => {
-                    self.requests.is_http2.store(true, Ordering::Relaxed);
+                    self.requests.note_http2();
                     self.deadline = None;
                     None
                 }
             };
         }
         // Empty lines between two requests begin none (RFC 9112, 2.2).
-        let is_body = self.requests.in_body.load(Ordering::Relaxed);
-        if !is_body && !self.requests.is_http2() && !bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
-            self.requests.in_head.store(true, Ordering::Relaxed);
+        if !self.requests.is_in_body()
+            && !self.requests.is_http2()
+            && !bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n'))
+        {
+            self.requests.begin_head();
         }
     }
 
     /// Ready when a head has taken too long. It has its time from when nothing else is being answered.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let begun = self.requests.begun.load(Ordering::Relaxed);
+        let begun = self.requests.begun();
         if begun != self.begun {
             self.begun = begun;
             self.deadline = None;
@@ -212,7 +125,9 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
+        let written = ready!(Pin::new(&mut self.socket).poll_write(cx, bytes));
+        self.reader.took();
+        Poll::Ready(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -232,7 +147,9 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(cx, bytes)
+        let written = ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, bytes));
+        self.reader.took();
+        Poll::Ready(written)
     }
 }
 

@@ -9,15 +9,18 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{Request, header};
 use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::socket::Requests;
+use super::requests::Requests;
 use crate::error::ApiError;
 use crate::grpc;
 use crate::service::Service;
+use crate::service::lifecycle::Phase;
 use crate::service::record::Protocol;
 use crate::service::uploads::Upload;
 
@@ -32,29 +35,43 @@ pub fn bounded(request: Request<Incoming>, service: &Service, upload: Upload, en
         end.reached();
         return Request::from_parts(parts, Body::new(body));
     }
-    let limits = service.limits();
-    let mut body = Bounded {
+    let max_body = service.limits().max_body;
+    let is_grpc = Protocol::of(&parts) == Protocol::Grpc;
+    // Reflection asks as long as it likes, though not as much.
+    let is_open_ended = is_grpc && grpc::is_reflection(parts.uri.path());
+    let limit = match () {
+        () if is_open_ended => max_body.min(QUESTIONS),
+        // The message is bounded by tonic, which knows its length beforehand.
+        () if is_grpc => max_body + MESSAGE_HEAD,
+        () => max_body,
+    };
+    let waits = parts
+        .headers
+        .get(header::EXPECT)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(CONTINUE));
+    let body = Bounded {
         body: Some(body),
         upload,
         end,
-        limit: limits.max_body,
-        left: Some(limits.max_body),
-        timeout: limits.body_timeout,
-        deadline: Some(Instant::now() + limits.body_timeout),
-        timer: None,
-        is_coming: !parts.headers.contains_key(header::EXPECT),
+        limit: max_body,
+        left: limit,
+        is_open_ended,
+        deadline: Instant::now() + service.limits().body_timeout,
+        service: service.clone(),
+        cut: None,
+        is_coming: !waits,
     };
-    if Protocol::of(&parts) == Protocol::Grpc {
-        // The message is bounded by tonic, which knows its length beforehand. Reflection asks as long as it likes.
-        let is_open_ended = grpc::REFLECTION.iter().any(|name| grpc::is_of(parts.uri.path(), name));
-        body.left = (!is_open_ended).then_some(limits.max_body + MESSAGE_HEAD);
-        body.deadline = body.deadline.filter(|_| !is_open_ended);
-    }
     Request::from_parts(parts, Body::new(body))
 }
 
+/// What a client waits for before it sends a body (RFC 9110, 10.1.1).
+const CONTINUE: &[u8] = b"100-continue";
+
 /// A gRPC message stands behind a flag and its length.
 const MESSAGE_HEAD: u64 = 5;
+
+/// All questions of one reflection stream, a thousand or so.
+const QUESTIONS: u64 = 64 * 1024;
 
 /// Whom to tell that nothing more of a body comes.
 #[derive(Clone)]
@@ -76,27 +93,40 @@ struct Bounded {
     body: Option<Incoming>,
     upload: Upload,
     end: BodyEnd,
-    /// The largest body, and how much of that is left; `None` for a stream without an end.
+    /// The largest body, as it is told, and how much is left.
     limit: u64,
-    left: Option<u64>,
-    timeout: Duration,
-    deadline: Option<Instant>,
-    /// Made when the body first has to be waited for.
-    timer: Option<Pin<Box<Sleep>>>,
+    left: u64,
+    /// A stream of questions that nobody has to come to an end with.
+    is_open_ended: bool,
+    deadline: Instant,
+    service: Service,
+    /// Why it is waited for no longer; made when the body first has to be waited for.
+    cut: Option<BoxFuture<'static, ApiError>>,
     /// Whether the caller sends it: one that waits for `100 Continue` does so once it is asked for.
     is_coming: bool,
 }
 
 impl Bounded {
     fn admit(&mut self, data: &Bytes) -> Result<(), ApiError> {
-        let Some(left) = &mut self.left else { return Ok(()) };
-        *left = left.checked_sub(data.len() as u64).ok_or(ApiError::TooLarge { limit: self.limit })?;
+        self.left =
+            self.left.checked_sub(data.len() as u64).ok_or(ApiError::TooLarge { limit: self.limit })?;
         self.upload.hold(data.len())
     }
 
-    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(deadline) = self.deadline else { return Poll::Pending };
-        self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline))).as_mut().poll(cx)
+    fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<ApiError> {
+        if self.is_open_ended {
+            return Poll::Pending;
+        }
+        let (deadline, service) = (self.deadline, &self.service);
+        self.cut.get_or_insert_with(|| cut(deadline, service.clone()).boxed()).poll_unpin(cx)
+    }
+}
+
+/// Waits until a body is waited for no longer: it has had its time, or the server takes no more requests.
+async fn cut(deadline: Instant, service: Service) -> ApiError {
+    tokio::select! {
+        () = sleep_until(deadline) => ApiError::BodyTimeout { limit: service.limits().body_timeout },
+        () = service.lifecycle().reached(Phase::Closing) => ApiError::Draining,
     }
 }
 
@@ -112,10 +142,10 @@ impl hyper::body::Body for Bounded {
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
         this.is_coming = true;
         let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
-            ready!(this.poll_deadline(cx));
+            let why = ready!(this.poll_cut(cx));
             // The answer to that does not wait for the rest.
             this.end.reached();
-            return Poll::Ready(Some(Err(ApiError::BodyTimeout { limit: this.timeout }.into())));
+            return Poll::Ready(Some(Err(why.into())));
         };
         if !matches!(frame, Some(Ok(_))) {
             this.body = None;
@@ -142,7 +172,7 @@ impl hyper::body::Body for Bounded {
 impl Drop for Bounded {
     fn drop(&mut self) {
         let end = self.end.clone();
-        let has_rest = self.is_coming && self.left.is_some();
+        let has_rest = self.is_coming && !self.is_open_ended;
         let Some(mut body) = self.body.take().filter(|body| has_rest && !body.is_end_stream()) else {
             return end.reached();
         };

@@ -123,10 +123,15 @@ impl Stream for Answer {
         if self.is_over {
             return Poll::Ready(None);
         }
-        let event = match self.poll_generation(cx) {
-            Poll::Ready(event) => event,
-            Poll::Pending if self.poll_ending(cx).is_ready() => Some(Err(ApiError::Draining)),
-            Poll::Pending => return Poll::Pending,
+        // Asked beforehand as well: a generation without delays never has to wait.
+        let event = if self.meter.service.lifecycle().is_ending() {
+            Some(Err(ApiError::Draining))
+        } else {
+            match self.poll_generation(cx) {
+                Poll::Ready(event) => event,
+                Poll::Pending if self.poll_ending(cx).is_ready() => Some(Err(ApiError::Draining)),
+                Poll::Pending => return Poll::Pending,
+            }
         };
         match &event {
             Some(Ok(event)) => self.meter.note(event),

@@ -2,6 +2,7 @@
 //! alone moves it on.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -32,12 +33,17 @@ pub struct Lifecycle {
     phase: Arc<watch::Sender<Phase>>,
     /// Beside the phase, because ten thousand streams wait for this one only.
     ending: CancellationToken,
+    is_ending: Arc<AtomicBool>,
 }
 
 impl Lifecycle {
     /// A server that is starting.
     pub fn starting() -> Self {
-        Self { phase: Arc::new(watch::Sender::new(Phase::Starting)), ending: CancellationToken::new() }
+        Self {
+            phase: Arc::new(watch::Sender::new(Phase::Starting)),
+            ending: CancellationToken::new(),
+            is_ending: Arc::default(),
+        }
     }
 
     /// Moves on to `phase`; a server never moves back.
@@ -50,6 +56,7 @@ impl Lifecycle {
             later
         });
         if phase == Phase::Ending {
+            self.is_ending.store(true, Ordering::Relaxed);
             self.ending.cancel();
         }
     }
@@ -74,6 +81,11 @@ impl Lifecycle {
         let mut watch = self.watch();
         // The sender lives as long as `self`, so this ends only when the phase is reached.
         let _ = watch.wait_for(|now| *now >= phase).await;
+    }
+
+    /// Whether open streams have to end; asked for every token, so it takes no lock.
+    pub fn is_ending(&self) -> bool {
+        self.is_ending.load(Ordering::Relaxed)
     }
 
     /// Waits until open streams have to end.

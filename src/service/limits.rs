@@ -15,7 +15,7 @@ pub struct LimitOptions {
     #[arg(long, value_name = "SIZE", default_value = "32MiB", value_parser = size, hide_short_help = true)]
     pub max_body: u64,
 
-    /// Bodies and unary answers held at once, together [default: a quarter of the memory limit, 512MiB without one]
+    /// Bodies, what is made of them, and unary answers held at once, together [default: a quarter of the memory limit, 512MiB without one]
     ///
     /// Over it: 429, RESOURCE_EXHAUSTED. Example: --max-inflight-body 128MiB
     #[arg(long, value_name = "SIZE", value_parser = size, hide_short_help = true)]
@@ -78,7 +78,8 @@ pub struct LimitOptions {
 
     /// How long a reader may take nothing of an answer that is ready
     ///
-    /// Over it: its stream is reset, an HTTP/1 connection closed. Example: --reader-timeout 20s
+    /// Less than 128KiB in that time may count as nothing, on HTTP/2 less than 16KiB. Over it: its stream is reset, an
+    /// HTTP/1 connection closed. Example: --reader-timeout 20s
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = patience, hide_short_help = true)]
     pub reader_timeout: Duration,
 

@@ -13,6 +13,7 @@ pub mod simulation;
 pub mod uploads;
 
 use std::fmt;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -43,6 +44,8 @@ struct Inner {
     limits: LimitOptions,
     pacing: Pacing,
     generations: Arc<Semaphore>,
+    /// Large requests being read.
+    readers: Semaphore,
     uploads: UploadBudget,
     metrics: Metrics,
     lifecycle: Lifecycle,
@@ -115,6 +118,7 @@ impl Service {
             engine,
             models: Models::new(&options.models, unix_time()),
             generations: Arc::new(Semaphore::new(limits.max_generations)),
+            readers: Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get)),
             uploads: UploadBudget::new(limits.max_inflight_body()),
             metrics: Metrics::new(),
             options,
@@ -147,12 +151,40 @@ impl Service {
         let permit = Arc::clone(&inner.generations)
             .try_acquire_owned()
             .map_err(|_| limits::too_many("generations are open"))?;
+        // It lives as long as the answer, and costs more than the body that brought it.
+        call.upload.hold(request.memory_of_stops())?;
         let budget = Budget {
             tokens: inner.limits.max_generation_tokens,
             bytes: usize::try_from(inner.limits.max_generation_bytes).unwrap_or(usize::MAX),
         };
         let generation = Generation::new(&*inner.engine, &request, pacing, budget)?;
         Ok(Answer::new(self, call, request, generation, permit))
+    }
+
+    /// Does the `work` of reading a request and admitting it. For large bodies that takes a thread of its own, one for
+    /// each processor, or every other request would wait for it.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub async fn admit<T, E>(
+        &self,
+        call: &Call,
+        work: impl FnOnce() -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        // Read and counted in some milliseconds.
+        const SMALL: u64 = 128 * 1024;
+        if call.upload.bytes() <= SMALL {
+            return work();
+        }
+        let _place = self.0.readers.acquire().await.expect("nobody closes the semaphore");
+        match tokio::task::spawn_blocking(work).await {
+            Ok(done) => done,
+            Err(failure) => std::panic::resume_unwind(failure.into_panic()),
+        }
     }
 
     /// The served models.

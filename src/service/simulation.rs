@@ -30,17 +30,22 @@ impl Simulation {
     /// Reads `x-mock-ttft`, `x-mock-itl` and `x-mock-status`.
     ///
     /// # Errors
-    /// A value that is no duration, or no status of a failure (400 to 599); the header is the `param`.
+    /// A value that is no duration, or no status of a failure (400 to 599), and a second one; the header is the
+    /// `param`.
     pub fn from_headers(headers: &HeaderMap) -> Result<Self, InvalidRequest> {
         let text = |name: &str| -> Result<Option<&str>, InvalidRequest> {
-            let Some(value) = headers.get(name) else { return Ok(None) };
+            let mut values = headers.get_all(name).iter();
+            let Some(value) = values.next() else { return Ok(None) };
+            if values.next().is_some() {
+                return Err(fault(name, "…", "one value"));
+            }
             value.to_str().map(Some).map_err(|_| fault(name, "…", "plain ASCII"))
         };
         let status = match text("x-mock-status")? {
             None => None,
             Some(digits) => Some(status(
                 "x-mock-status",
-                digits.parse().map_err(|_| fault("x-mock-status", digits, STATUS))?,
+                code(digits).ok_or_else(|| fault("x-mock-status", digits, STATUS))?,
             )?),
         };
         Ok(Self {
@@ -108,6 +113,10 @@ const STATUS: &str = "an HTTP status from 400 to 599";
 fn delay(param: &str, value: Option<&str>) -> Result<Option<Duration>, InvalidRequest> {
     let parse = |text| units::duration(text).map_err(|_| fault(param, text, "a duration such as 50ms or 2s"));
     value.map(parse).transpose()
+}
+
+fn code(digits: &str) -> Option<i64> {
+    digits.parse().ok().filter(|_| digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
 fn status(param: &str, code: i64) -> Result<u16, InvalidRequest> {

@@ -40,6 +40,11 @@ struct Held {
 }
 
 impl Upload {
+    /// How much it holds, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).bytes
+    }
+
     /// Takes `bytes` more.
     ///
     /// # Errors

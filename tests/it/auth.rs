@@ -65,6 +65,8 @@ async fn an_unknown_method_is_unauthenticated_before_it_is_unknown() {
         "/no.such.Service/Nothing",
         "//grpc.health.v1.Health/Check",
         "/grpc.health.v1.Health",
+        "/grpc.health.v1.Health/Nothing",
+        "/grpc.reflection.v1.ServerReflection/Nothing",
         "//grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     ] {
         for (request, code) in
@@ -108,7 +110,14 @@ async fn any_key_will_do_where_that_is_said_but_there_has_to_be_one() {
     let without = reqwest::get(format!("{}/models", server.base_url())).await.expect("an answer");
     let with = http::client().get(format!("{}/models", server.base_url())).send().await.expect("an answer");
 
+    let blank = raw::exchange(
+        server.addresses().api,
+        b"GET /v1/models HTTP/1.1\r\nhost: x\r\nauthorization: Bearer \xe9\r\nconnection: close\r\n\r\n",
+    )
+    .await;
+
     assert_eq!((without.status().as_u16(), with.status().as_u16()), (401, 200));
+    assert!(blank.starts_with("HTTP/1.1 401"), "{blank}");
 }
 
 #[tokio::test]

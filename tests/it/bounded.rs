@@ -55,6 +55,144 @@ async fn a_hostile_stop_sequence_costs_one_pass() {
 }
 
 #[tokio::test]
+async fn a_reply_that_is_held_whole_costs_no_more_than_another() {
+    let server = start(bare_echo()).await;
+    let text = " a".repeat(99_000);
+    let ask = async |stop: String| {
+        let begun = Instant::now();
+        completion(&server, &with(say(&text), &json!({"stop": stop}))).await;
+        begun.elapsed()
+    };
+
+    let plain = ask("b".into()).await;
+    let held = ask(" a".repeat(99_010)).await;
+
+    assert!(held < 5 * plain + Duration::from_secs(1), "{held:?}, where {plain:?} would do");
+}
+
+#[tokio::test]
+async fn a_large_request_holds_nobody_up() {
+    let server = Process::bare_echo(&[]).await;
+    // A control and a mark, each a grapheme of its own: the slowest text there is.
+    let large = with(say(&"\u{7f}\u{301}".repeat(500_000)), &json!({"max_tokens": 1}));
+    let large = async || completion(&server, &large).await;
+    let small = async {
+        let mut slowest = Duration::ZERO;
+        for _ in 0..100 {
+            let begun = Instant::now();
+            reqwest::get(server.url("/livez")).await.expect("an answer");
+            slowest = slowest.max(begun.elapsed());
+        }
+        slowest
+    };
+
+    let begun = Instant::now();
+    let (.., slowest) = tokio::join!(
+        async {
+            tokio::join!(large(), large(), large(), large());
+        },
+        small
+    );
+
+    assert!(slowest < begun.elapsed() / 4, "{slowest:?} of {:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn stop_sequences_stay_in_the_budget_as_large_as_they_are_in_memory() {
+    let server =
+        start(bare_echo().configure(|config| config.limits.max_inflight_body = Some(512 * 1024))).await;
+    let ask =
+        async |text: &str, stop: &str| chat(&server, &with(say(text), &json!({"stop": stop}))).await.status();
+    let long = "x".repeat(150 * 1024);
+
+    assert_eq!(ask(&long, "x").await, 200);
+    assert_eq!(ask("x", &long).await, 429);
+}
+
+#[tokio::test]
+async fn an_answer_stays_in_the_budget_as_large_as_it_is_on_the_wire() {
+    let server =
+        start(bare_echo().configure(|config| config.limits.max_inflight_body = Some(512 * 1024))).await;
+    let ask = async |text: &str| {
+        let repeated = json!({"max_tokens": 150, "ignore_eos": true});
+        chat(&server, &with(say(text), &repeated)).await.status()
+    };
+
+    assert_eq!(ask(&"x".repeat(1024)).await, 200);
+    assert_eq!(ask(&"\u{1}".repeat(1024)).await, 429, "each is six bytes in JSON");
+}
+
+#[tokio::test]
+async fn a_grpc_message_of_nothing_but_structure_is_bounded() {
+    let server = Process::bare_echo(&["--max-inflight-body", "8MiB"]).await;
+    let client = reqwest::Client::builder().http2_prior_knowledge().build().expect("a client");
+    let url = server.url("/tokenecho.v1.ChatService/CreateChatCompletion");
+    // Empty messages, two bytes each.
+    let ask = async |messages: usize| {
+        let length = u32::try_from(2 * messages).expect("small").to_be_bytes();
+        let body = [&[0][..], &length, &[0x0a, 0].repeat(messages)].concat();
+        let request =
+            client.post(&url).header("content-type", "application/grpc").header("te", "trailers").body(body);
+        let answer = request.send().await.expect("an answer");
+        let told = |name: &str| answer.headers()[name].to_str().expect("text").to_owned();
+        (told("grpc-status"), told("grpc-message"))
+    };
+    ask(1).await;
+    let before = server.resident();
+
+    let (many, told) = ask(2 << 20).await;
+    let (more_than_there_is_room_for, _) = ask(100_000).await;
+
+    assert_eq!(many, "3");
+    assert!(told.contains("too%20many%20fields") || told.contains("too many fields"), "{told}");
+    assert_eq!(more_than_there_is_room_for, "8");
+    grew_by_less_than(&server, before, 64 * MIB);
+}
+
+#[tokio::test]
+async fn questions_of_reflection_are_bounded_and_in_the_budget() {
+    let server = start(bare_echo().api_key("123").expect("a key")).await;
+    let mut peer = h2::Peer::connect(server.addresses().api, &[]).await;
+    let head = h2::call_head("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo");
+    let part = vec![b' '; 16_000];
+
+    peer.send(&h2::frame(h2::HEADERS, h2::END_HEADERS, 1, &head)).await;
+    // A message of a megabyte, of which more comes than all questions may have.
+    peer.send(&h2::frame(h2::DATA, 0, 1, &[0, 0, 16, 0, 0])).await;
+    for _ in 0..4 {
+        peer.send(&h2::frame(h2::DATA, 0, 1, &part)).await;
+    }
+    peer.until(h2::WINDOW_UPDATE).await.expect("it is read");
+    peer.send(&h2::frame(h2::DATA, 0, 1, &part)).await;
+
+    let mut frame = peer.next().await.expect("an answer");
+    while frame.stream != 1 || frame.flags & h2::END_STREAM == 0 {
+        frame = peer.next().await.expect("an end of the stream");
+    }
+}
+
+#[tokio::test]
+async fn calls_that_stay_open_without_a_key_have_their_places_in_the_budget() {
+    let server =
+        start(bare_echo().configure(|config| config.limits.max_inflight_body = Some(64 * 1024))).await;
+    let mut health = tonic_health::pb::health_client::HealthClient::new(grpc::channel(&server).await);
+
+    let mut watched = Vec::new();
+    let refused = loop {
+        assert!(watched.len() < 100, "there is no end to them");
+        match health.watch(tonic_health::pb::HealthCheckRequest::default()).await {
+            Ok(watch) => watched.push(watch),
+            Err(status) => break status,
+        }
+    };
+
+    assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
+    assert_eq!(watched.len(), 3, "of 16 KiB each, and what was asked");
+    drop(watched);
+    eventually("there is room again", async || chat(&server, &say("x")).await.status() == 200).await;
+}
+
+#[tokio::test]
 async fn two_hundred_slow_uploads_together_stay_inside_their_budget() {
     let server = Process::bare_echo(&["--max-inflight-body", "64MiB"]).await;
     let head = raw::chat(&vec![b' '; 30 << 20]);

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use serde_json::json;
 use tokenecho::Server;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -158,7 +159,6 @@ async fn idle_connections_hold_nothing_up() {
 
 #[tokio::test]
 async fn a_request_whose_head_had_begun_gets_a_503_and_new_connections_none() {
-    use tokio::io::AsyncWriteExt;
     let server = draining(0, 2_000).await;
     let address = server.addresses().api;
     let mut begun = tokio::net::TcpStream::connect(address).await.expect("a connection");
@@ -195,7 +195,6 @@ async fn a_request_whose_head_had_begun_gets_a_503_and_new_connections_none() {
 
 #[tokio::test]
 async fn a_second_request_whose_head_had_begun_gets_its_503_too() {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let server = draining(0, 5_000).await;
     let address = server.addresses().api;
     let mut begun = tokio::net::TcpStream::connect(address).await.expect("a connection");
@@ -217,7 +216,6 @@ async fn a_second_request_whose_head_had_begun_gets_its_503_too() {
 
 #[tokio::test]
 async fn an_old_idle_connection_holds_nothing_up() {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let age = Duration::from_millis(50);
     let server = start(bare_echo().configure(|config| config.limits.max_connection_age = age)).await;
     let mut idle = tokio::net::TcpStream::connect(server.addresses().api).await.expect("a connection");
@@ -229,4 +227,85 @@ async fn an_old_idle_connection_holds_nothing_up() {
     server.drain().await;
 
     assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn a_stream_without_delays_ends_in_form_too() {
+    let server =
+        start(bare_echo().configure(|config| config.doors.shutdown_timeout = Duration::from_millis(200)))
+            .await;
+    let mut socket = tokio::net::TcpStream::connect(server.addresses().api).await.expect("a connection");
+    let endless = with(say("word"), &json!({"stream": true, "max_tokens": 100_000, "ignore_eos": true}));
+    socket.write_all(&raw::chat(endless.to_string().as_bytes())).await.expect("the server reads");
+    let mut answer = vec![0; 1000];
+    socket.read_exact(&mut answer).await.expect("it has begun");
+
+    let drain = tokio::spawn(server.drain());
+    // A reader that is slower than the server, and never stops.
+    let mut part = vec![0; 100 * 1024];
+    while let Ok(length @ 1..) = socket.read(&mut part).await {
+        answer.extend_from_slice(&part[..length]);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    drain.await.expect("drained");
+
+    let text = String::from_utf8_lossy(&answer);
+    let end = &text[text.len().saturating_sub(300)..];
+    assert!(end.contains("shutting_down") && end.ends_with("\r\n0\r\n\r\n"), "{end}");
+}
+
+#[tokio::test]
+async fn an_upload_that_still_runs_is_told_that_the_server_closes() {
+    let server = draining(0, 5_000).await;
+    let address = server.addresses().api;
+    let mut http1 = tokio::net::TcpStream::connect(address).await.expect("a connection");
+    http1.write_all(&raw::chat(&[b' '; 1000])[..900]).await.expect("the server reads");
+    let mut http2 = h2::Peer::connect(address, &[]).await;
+    http2.send(&h2::frame(h2::HEADERS, h2::END_HEADERS, 1, &h2::chat_head())).await;
+    http2.send(&h2::frame(h2::HEADERS, h2::END_HEADERS, 3, &h2::grpc_head())).await;
+    // Answered after those before it.
+    http2.chat(5, &say("Hi").to_string()).await;
+    while http2.until(h2::DATA).await.expect("an answer").stream != 5 {}
+    let begun = Instant::now();
+
+    let drain = tokio::spawn(server.drain());
+    let over_http1 = raw::read(&mut http1).await;
+    let (mut over_http2, mut status) = (String::new(), None);
+    while over_http2.is_empty() || status.is_none() {
+        let frame = http2.next_of(&[h2::DATA, h2::HEADERS]).await;
+        match (frame.kind, frame.stream) {
+            (h2::DATA, 1) => over_http2 = String::from_utf8_lossy(&frame.payload).into_owned(),
+            (h2::HEADERS, 3) => status = Some(frame.flags & h2::END_STREAM),
+            _ => {}
+        }
+    }
+
+    assert!(over_http1.starts_with("HTTP/1.1 503") && over_http1.contains("shutting_down"), "{over_http1}");
+    assert!(over_http2.contains("shutting_down"), "{over_http2}");
+    assert_eq!(status, Some(h2::END_STREAM), "a status and nothing else");
+    assert!(begun.elapsed() < Duration::from_secs(4), "long before the timeout: {:?}", begun.elapsed());
+    drop((http1, http2));
+    drain.await.expect("drained");
+}
+
+#[tokio::test]
+async fn half_a_preface_holds_nothing_up() {
+    let server = draining(0, 20_000).await;
+    let mut peer = tokio::net::TcpStream::connect(server.addresses().api).await.expect("a connection");
+    peer.write_all(b"PRI * HTTP/2.0\r\n").await.expect("the server reads");
+    // A request of another connection, to be sure that it has come in.
+    reqwest::get(format!("{}/models", server.base_url())).await.expect("an answer");
+    let address = server.addresses().api;
+    let begun = Instant::now();
+
+    let drain = tokio::spawn(server.drain());
+    eventually("the door is closed", async || tokio::net::TcpStream::connect(address).await.is_err()).await;
+    peer.write_all(b"\r\nSM\r\n\r\n").await.expect("the server still reads");
+    let mut peer = h2::Peer { socket: peer };
+    peer.send(&h2::frame(h2::SETTINGS, 0, 0, &[])).await;
+    assert!(peer.until(h2::GOAWAY).await.is_some());
+    while peer.next().await.is_some() {}
+
+    drain.await.expect("drained");
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }

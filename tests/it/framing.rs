@@ -77,3 +77,18 @@ async fn what_is_no_request_at_all_is_a_400_or_a_close() {
     }
     completion(&server, &say("everybody else")).await;
 }
+
+#[tokio::test]
+async fn a_body_of_two_codings_is_a_415() {
+    let server = start(bare_echo()).await;
+    let head =
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer 123\r\nconnection: close\r\n";
+
+    let answer = raw::exchange(
+        server.addresses().api,
+        format!("{head}transfer-encoding: gzip, chunked\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n").as_bytes(),
+    )
+    .await;
+
+    assert!(answer.starts_with("HTTP/1.1 415"), "{answer}");
+}

@@ -328,3 +328,59 @@ async fn a_body_that_is_ignored_is_no_slow_head() {
 
     assert!(raw::read(&mut socket).await.starts_with("HTTP/1.1 200"));
 }
+
+#[tokio::test]
+async fn a_reader_that_is_slow_but_takes_keeps_its_stream() {
+    let server = start(with_admin(bare_echo()).configure(|config| {
+        config.limits.reader_timeout = Duration::from_secs(1);
+    }))
+    .await;
+    let endless = with(say("word"), &json!({"stream": true, "max_tokens": 100_000, "ignore_eos": true}));
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(64 * 1024).expect("an option");
+    let mut socket = socket.connect(server.addresses().api).await.expect("a connection");
+    socket.write_all(&raw::chat(endless.to_string().as_bytes())).await.expect("the server reads");
+
+    let begun = Instant::now();
+    let mut part = vec![0; 64 * 1024];
+    while begun.elapsed() < Duration::from_secs(4) {
+        let length = socket.read(&mut part).await.expect("it goes on");
+        assert!(length > 0, "closed after {:?}", begun.elapsed());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+
+    assert_eq!(metric(&server, "tokenecho_streams_open{protocol=\"http\"}").await, 1);
+}
+
+#[tokio::test]
+async fn readers_that_stall_again_and_again_end_no_other_stream_of_their_connection() {
+    let server = start(with_admin(bare_echo()).pacing(Duration::ZERO, Duration::from_millis(100)).configure(
+        |config| {
+            config.limits.reader_timeout = SHORT;
+        },
+    ))
+    .await;
+    // Windows of nothing, but for the stream that lives.
+    let mut peer = h2::Peer::connect(server.addresses().api, &[(4, 0)]).await;
+    let lives = with(say("word"), &json!({"stream": true, "max_tokens": 40, "ignore_eos": true}));
+    peer.chat(1, &lives.to_string()).await;
+    peer.send(&h2::frame(h2::WINDOW_UPDATE, 0, 1, &1_000_000_u32.to_be_bytes())).await;
+    let stalls = with(say("word"), &json!({"stream": true, "simulation": {"itl": "0s"}})).to_string();
+    for stream in 1..=70 {
+        peer.chat(2 * stream + 1, &stalls).await;
+    }
+
+    let (mut resets, mut is_asked_to_leave, mut said) = (0, false, Vec::new());
+    while let Some(frame) = peer.next().await {
+        match (frame.kind, frame.stream) {
+            (h2::RST_STREAM, _) => resets += 1,
+            (h2::GOAWAY, _) => is_asked_to_leave = true,
+            (h2::DATA, 1) => said.extend(frame.payload),
+            _ => {}
+        }
+    }
+
+    assert_eq!(resets, 70);
+    assert!(is_asked_to_leave);
+    assert!(String::from_utf8_lossy(&said).ends_with("data: [DONE]\n\n"), "it ran to its end");
+}

@@ -6,11 +6,10 @@ mod response;
 
 pub use request::read;
 
-use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 
-use super::body::JsonBody;
+use super::body::{JsonBody, held_json};
 use super::sse;
 use crate::error::ApiError;
 use crate::service::{Call, Service};
@@ -22,14 +21,21 @@ pub async fn create_chat_completion(
     call: Call,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
-    let (parameters, steering) = read(body.text()?, service.validation())?;
-    drop(body);
-    let streamed = parameters.stream.enabled;
-    let answer = service.generate(&call, parameters, steering)?;
+    let upload = call.upload.clone();
+    let reading = (service.clone(), call.clone());
+    let admit = move || {
+        let (service, call) = reading;
+        let (parameters, steering) = read(body.text()?, service.validation())?;
+        drop(body);
+        let streamed = parameters.stream.enabled;
+        Ok::<_, ApiError>((service.generate(&call, parameters, steering)?, streamed))
+    };
+    let (answer, streamed) = service.admit(&call, admit).await?;
     if streamed {
         let renderer = ChunkRenderer::new(&answer.heading, answer.include_usage);
         return Ok(sse::response(answer, renderer));
     }
     let (heading, completion) = answer.complete().await?;
-    Ok(Json(ChatCompletion::new(&heading, completion)).into_response())
+    let said = completion.choices.iter().map(|choice| choice.text.len()).sum();
+    held_json(&ChatCompletion::new(&heading, completion), said, &upload)
 }
