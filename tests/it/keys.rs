@@ -7,7 +7,8 @@ use tokenecho::Server;
 use tokenecho::server::StartError;
 use tokio::time::Instant;
 
-use crate::support::{bare_echo, eventually, metric, start, with_admin};
+use crate::support::process::Process;
+use crate::support::{Target, bare_echo, eventually, metric, start, with_admin};
 
 /// A folder of this test's own, gone with it.
 struct Folder(PathBuf);
@@ -41,9 +42,14 @@ async fn with_keys(path: &Path) -> Server {
     start(with_admin(bare_echo()).configure(|config| config.auth.api_key_file = Some(path))).await
 }
 
+/// The same in a process of its own, which reads its keys again at once when it is sent SIGHUP.
+async fn process_with_keys(path: &Path) -> Process {
+    Process::start(&["--api-key-file", path.to_str().expect("UTF-8")], &[]).await
+}
+
 /// Whether the server accepts this key.
-async fn accepts(server: &Server, key: &str) -> bool {
-    let url = format!("{}/models", server.base_url());
+async fn accepts(server: &impl Target, key: &str) -> bool {
+    let url = format!("http://{}/v1/models", server.addresses().api);
     reqwest::Client::new().get(url).bearer_auth(key).send().await.expect("an answer").status() == 200
 }
 
@@ -110,19 +116,24 @@ async fn a_swapped_secret_is_followed() {
 async fn a_broken_change_keeps_the_keys_and_is_counted_once() {
     let folder = Folder::new();
     let file = folder.write("keys", "good");
-    let server = with_keys(&file).await;
+    let server = process_with_keys(&file).await;
     let failures = async || metric(&server, "tokenecho_key_reload_failures_total").await;
 
     for (count, broken) in [(1, "good\nnot a key"), (2, ""), (3, "alice:sha256:12")] {
         folder.write("keys", broken);
+        server.signal("-HUP").await;
         eventually("it is counted", async || failures().await == count).await;
         assert!(accepts(&server, "good").await, "{broken:?}");
     }
     std::fs::remove_file(&file).expect("ours");
+    server.signal("-HUP").await;
     eventually("a missing file is counted", async || failures().await == 4).await;
     assert!(accepts(&server, "good").await);
+    server.signal("-HUP").await;
+    server.signal("-HUP").await;
 
     folder.write("keys", "better");
+    server.signal("-HUP").await;
     eventually("a good change is taken", async || accepts(&server, "better").await).await;
     assert_eq!(failures().await, 4, "each failure once, however often it is looked at");
 }
@@ -187,19 +198,23 @@ async fn a_holder_whose_file_is_broken_keeps_the_key() {
     for holder in ["alice", "bob", "carol"] {
         folder.write(&format!("keys/{holder}"), holder);
     }
-    let server = with_keys(&folder.0.join("keys")).await;
+    let server = process_with_keys(&folder.0.join("keys")).await;
     let failures = async || metric(&server, "tokenecho_key_reload_failures_total").await;
 
     folder.write("keys/alice", "");
+    server.signal("-HUP").await;
     eventually("an empty file is counted", async || failures().await == 1).await;
     folder.write("keys/alice", "new");
+    server.signal("-HUP").await;
     eventually("alice has a new key", async || accepts(&server, "new").await).await;
     std::fs::remove_file(folder.0.join("keys/bob")).expect("ours");
     std::os::unix::fs::symlink("nowhere", folder.0.join("keys/bob")).expect("a link");
+    server.signal("-HUP").await;
     eventually("a link to nowhere is counted", async || failures().await == 2).await;
     assert!(accepts(&server, "bob").await && accepts(&server, "carol").await);
 
     std::fs::remove_file(folder.0.join("keys/bob")).expect("ours");
+    server.signal("-HUP").await;
     eventually("bob has left", async || !accepts(&server, "bob").await).await;
     assert_eq!(failures().await, 2);
 }
