@@ -45,7 +45,7 @@ struct Inner {
     pacing: Pacing,
     generations: Arc<Semaphore>,
     /// Large requests being read.
-    readers: Semaphore,
+    readers: Arc<Semaphore>,
     uploads: UploadBudget,
     metrics: Metrics,
     lifecycle: Lifecycle,
@@ -118,7 +118,7 @@ impl Service {
             engine,
             models: Models::new(&options.models, unix_time()),
             generations: Arc::new(Semaphore::new(limits.max_generations)),
-            readers: Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get)),
+            readers: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get))),
             uploads: UploadBudget::new(limits.max_inflight_body()),
             metrics: Metrics::new(),
             options,
@@ -166,21 +166,23 @@ impl Service {
     ///
     /// # Errors
     /// Those of `work`.
-    pub async fn admit<T, E>(
+    pub async fn admit<T: Send + 'static>(
         &self,
         call: &Call,
-        work: impl FnOnce() -> Result<T, E> + Send + 'static,
-    ) -> Result<T, E>
-    where
-        T: Send + 'static,
-        E: Send + 'static,
-    {
+        work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
         // Read and counted in some milliseconds.
         const SMALL: u64 = 128 * 1024;
         if call.upload.bytes() <= SMALL {
             return work();
         }
-        let _place = self.0.readers.acquire().await.expect("nobody closes the semaphore");
+        let place = Arc::clone(&self.0.readers).acquire_owned().await.expect("nobody closes the semaphore");
+        // The place goes with the work, which goes on when the caller leaves.
+        let work = move || {
+            let done = work();
+            drop(place);
+            done
+        };
         match tokio::task::spawn_blocking(work).await {
             Ok(done) => done,
             Err(failure) => std::panic::resume_unwind(failure.into_panic()),

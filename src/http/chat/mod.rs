@@ -28,7 +28,7 @@ pub async fn create_chat_completion(
         let (parameters, steering) = read(body.text()?, service.validation())?;
         drop(body);
         let streamed = parameters.stream.enabled;
-        Ok::<_, ApiError>((service.generate(&call, parameters, steering)?, streamed))
+        Ok((service.generate(&call, parameters, steering)?, streamed))
     };
     let (answer, streamed) = service.admit(&call, admit).await?;
     if streamed {
