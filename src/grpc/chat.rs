@@ -29,11 +29,9 @@ impl Chat {
         streamed: bool,
     ) -> Result<Answer, ApiError> {
         let call = Call::of(request.extensions())?;
-        let reading = (self.service.clone(), call.clone());
-        let admit = move || {
-            let (service, call) = reading;
+        let admit = move |service: &Service, call: &Call| {
             let (parameters, steering) = convert::read(request.into_inner(), streamed)?;
-            service.generate(&call, parameters, steering)
+            service.generate(call, parameters, steering)
         };
         self.service.admit(&call, admit).await
     }

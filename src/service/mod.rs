@@ -169,17 +169,18 @@ impl Service {
     pub async fn admit<T: Send + 'static>(
         &self,
         call: &Call,
-        work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+        work: impl FnOnce(&Self, &Call) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         // Read and counted in some milliseconds.
         const SMALL: u64 = 128 * 1024;
         if call.upload.bytes() <= SMALL {
-            return work();
+            return work(self, call);
         }
         let place = Arc::clone(&self.0.readers).acquire_owned().await.expect("nobody closes the semaphore");
+        let (service, call) = (self.clone(), call.clone());
         // The place goes with the work, which goes on when the caller leaves.
         let work = move || {
-            let done = work();
+            let done = work(&service, &call);
             drop(place);
             done
         };

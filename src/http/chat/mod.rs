@@ -21,14 +21,11 @@ pub async fn create_chat_completion(
     call: Call,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
-    let upload = call.upload.clone();
-    let reading = (service.clone(), call.clone());
-    let admit = move || {
-        let (service, call) = reading;
+    let admit = move |service: &Service, call: &Call| {
         let (parameters, steering) = read(body.text()?, service.validation())?;
         drop(body);
         let streamed = parameters.stream.enabled;
-        Ok((service.generate(&call, parameters, steering)?, streamed))
+        Ok((service.generate(call, parameters, steering)?, streamed))
     };
     let (answer, streamed) = service.admit(&call, admit).await?;
     if streamed {
@@ -37,5 +34,5 @@ pub async fn create_chat_completion(
     }
     let (heading, completion) = answer.complete().await?;
     let said = completion.choices.iter().map(|choice| choice.text.len()).sum();
-    held_json(&ChatCompletion::new(&heading, completion), said, &upload)
+    held_json(&ChatCompletion::new(&heading, completion), said, &call.upload)
 }
