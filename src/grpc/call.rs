@@ -38,17 +38,36 @@ pub async fn serve(State(service): State<Service>, request: Request, next: Next)
     let Some(upload) = request.extensions().get::<Upload>().cloned() else {
         return Status::from(ApiError::Internal).into_http();
     };
-    // Who may stay open for ever, without a key, takes a place in the budget of all bodies.
-    if (super::is_reflection(&path) || path == super::HEALTH_WATCH)
-        && let Err(error) = upload.hold(OPEN_CALL)
-    {
-        return Status::from(error).into_http();
+    // They have no deadline but the client's, and are not asked for a key.
+    let is_open_call = super::is_reflection(&path) || path == super::HEALTH_WATCH;
+    let place = match is_open_call.then(|| service.open_call()).transpose() {
+        Ok(place) => place,
+        Err(error) => return Status::from(error).into_http(),
+    };
+    let response = serve_within(deadline, codec::UPLOAD.scope(upload, next.run(request)), &path, limit).await;
+    match place {
+        None => response,
+        Some(place) => response.map(|body| {
+            Body::new(body.map_frame(move |frame| {
+                // The place goes with the answer.
+                let _ = &place;
+                frame
+            }))
+        }),
     }
-    let serving = codec::UPLOAD.scope(upload, next.run(request));
-    let Some(deadline) = deadline else { return retell(serving.await, &path, limit) };
+}
+
+/// Waits for the answer until the deadline, and lets it end there.
+async fn serve_within(
+    deadline: Option<Instant>,
+    serving: impl Future<Output = Response>,
+    path: &str,
+    limit: u64,
+) -> Response {
+    let Some(deadline) = deadline else { return retell(serving.await, path, limit) };
     match timeout_at(deadline, serving).await {
         Ok(response) => {
-            let mut response = retell(response, &path, limit);
+            let mut response = retell(response, path, limit);
             response.extensions_mut().insert(Deadline(deadline));
             response.map(|body| {
                 Body::new(Deadlined { body, deadline: Box::pin(sleep_until(deadline)), is_over: false })
@@ -57,9 +76,6 @@ pub async fn serve(State(service): State<Service>, request: Request, next: Next)
         Err(_) => Status::from(ApiError::DeadlineExceeded).into_http(),
     }
 }
-
-/// About what an open call costs.
-const OPEN_CALL: usize = 16 * 1024;
 
 /// Whether `path` is a method of this service.
 pub fn is_of(path: &str, service: &str) -> bool {

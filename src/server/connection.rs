@@ -208,7 +208,8 @@ impl<R: Routes> Peer<R> {
         let request = upload::bounded(request, &self.service, upload.clone(), end);
         // axum's routers and our layers are always ready.
         let mut response = self.routes.call(request).await?;
-        if !is_http2 && self.requests.is_last() {
+        let is_last = self.requests.is_last() || self.service.lifecycle().is_closing();
+        if !is_http2 && is_last {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if let Some(Deadline(deadline)) = response.extensions().get() {

@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::requests::Requests;
@@ -26,6 +26,8 @@ use crate::service::uploads::Upload;
 
 /// How long an upload that nobody wants is read on.
 const LINGER: Duration = Duration::from_secs(5);
+/// The same while the server closes, which waits for it.
+const LINGER_CLOSING: Duration = Duration::from_millis(500);
 
 /// Bounds the request's body. Its part of the budget is put into the extensions, for whoever keeps what is read.
 pub fn bounded(request: Request<Incoming>, service: &Service, upload: Upload, end: BodyEnd) -> Request<Body> {
@@ -37,10 +39,12 @@ pub fn bounded(request: Request<Incoming>, service: &Service, upload: Upload, en
     }
     let max_body = service.limits().max_body;
     let is_grpc = Protocol::of(&parts) == Protocol::Grpc;
+    let path = parts.uri.path();
     // Reflection asks as long as it likes, though not as much.
-    let is_open_ended = is_grpc && grpc::is_reflection(parts.uri.path());
+    let is_open_ended = is_grpc && grpc::is_reflection(path);
+    let needs_no_key = is_open_ended || is_grpc && grpc::is_health(path);
     let limit = match () {
-        () if is_open_ended => max_body.min(QUESTIONS),
+        () if needs_no_key => max_body.min(QUESTIONS),
         // The message is bounded by tonic, which knows its length beforehand.
         () if is_grpc => max_body + MESSAGE_HEAD,
         () => max_body,
@@ -56,6 +60,7 @@ pub fn bounded(request: Request<Incoming>, service: &Service, upload: Upload, en
         limit: max_body,
         left: limit,
         is_open_ended,
+        is_counted: !needs_no_key,
         deadline: Instant::now() + service.limits().body_timeout,
         service: service.clone(),
         cut: None,
@@ -70,8 +75,9 @@ const CONTINUE: &[u8] = b"100-continue";
 /// A gRPC message stands behind a flag and its length.
 const MESSAGE_HEAD: u64 = 5;
 
-/// All questions of one reflection stream, a thousand or so.
-const QUESTIONS: u64 = 64 * 1024;
+/// All questions of one stream that needs no key, some hundred. They are not held of the budget, where they could
+/// take the room of those who have one.
+const QUESTIONS: u64 = 16 * 1024;
 
 /// Whom to tell that nothing more of a body comes.
 #[derive(Clone)]
@@ -98,6 +104,8 @@ struct Bounded {
     left: u64,
     /// A stream of questions that nobody has to come to an end with.
     is_open_ended: bool,
+    /// Whether it is held of the budget of all bodies.
+    is_counted: bool,
     deadline: Instant,
     service: Service,
     /// Why it is waited for no longer; made when the body first has to be waited for.
@@ -110,7 +118,7 @@ impl Bounded {
     fn admit(&mut self, data: &Bytes) -> Result<(), ApiError> {
         self.left =
             self.left.checked_sub(data.len() as u64).ok_or(ApiError::TooLarge { limit: self.limit })?;
-        self.upload.hold(data.len())
+        if self.is_counted { self.upload.hold(data.len()) } else { Ok(()) }
     }
 
     fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<ApiError> {
@@ -176,11 +184,20 @@ impl Drop for Bounded {
         let Some(mut body) = self.body.take().filter(|body| has_rest && !body.is_end_stream()) else {
             return end.reached();
         };
+        let lifecycle = self.service.lifecycle().clone();
         // Ends by itself: with the body, with the connection, or when the time is up.
         tokio::spawn(async move {
             let rest = async { while let Some(Ok(_)) = body.frame().await {} };
+            let closing = async {
+                lifecycle.reached(Phase::Closing).await;
+                sleep(LINGER_CLOSING).await;
+            };
             // What comes later than that is lost on the client, as all of it would have been.
-            let _ = tokio::time::timeout(LINGER, rest).await;
+            tokio::select! {
+                () = rest => {}
+                () = sleep(LINGER) => {}
+                () = closing => {}
+            }
             end.reached();
         });
     }

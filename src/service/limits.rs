@@ -57,6 +57,12 @@ pub struct LimitOptions {
     #[arg(long, value_name = "COUNT", default_value_t = 20_000, value_parser = count, hide_short_help = true)]
     pub max_generations: usize,
 
+    /// Health watches and reflection streams at once, which need no key
+    ///
+    /// Over it: RESOURCE_EXHAUSTED. Example: --max-open-calls 100
+    #[arg(long, value_name = "COUNT", default_value_t = 4096, value_parser = count, hide_short_help = true)]
+    pub max_open_calls: usize,
+
     /// How often an HTTP/2 peer is asked whether it is there; 0 for never
     ///
     /// Example: --ping-interval 10s

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::http::Extensions;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use answer::{Answer, Heading};
 
@@ -44,8 +44,9 @@ struct Inner {
     limits: LimitOptions,
     pacing: Pacing,
     generations: Arc<Semaphore>,
-    /// Large requests being read.
-    readers: Arc<Semaphore>,
+    open_calls: Arc<Semaphore>,
+    /// For work that would hold others up.
+    threads: Arc<Semaphore>,
     uploads: UploadBudget,
     metrics: Metrics,
     lifecycle: Lifecycle,
@@ -118,7 +119,8 @@ impl Service {
             engine,
             models: Models::new(&options.models, unix_time()),
             generations: Arc::new(Semaphore::new(limits.max_generations)),
-            readers: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get))),
+            open_calls: Arc::new(Semaphore::new(limits.max_open_calls)),
+            threads: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get))),
             uploads: UploadBudget::new(limits.max_inflight_body()),
             metrics: Metrics::new(),
             options,
@@ -161,12 +163,30 @@ impl Service {
         Ok(Answer::new(self, call, request, generation, permit))
     }
 
-    /// Does the `work` of reading a request and admitting it. For large bodies that takes a thread of its own, one for
-    /// each processor, or every other request would wait for it.
+    /// Does the `work` of reading a request and admitting it, unless the server closes meanwhile.
     ///
     /// # Errors
-    /// Those of `work`.
+    /// Those of `work`, and [`ApiError::Draining`].
     pub async fn admit<T: Send + 'static>(
+        &self,
+        call: &Call,
+        work: impl FnOnce(&Self, &Call) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        self.compute(call, |service, call| {
+            if service.lifecycle().is_closing() {
+                return Err(ApiError::Draining);
+            }
+            work(service, call)
+        })
+        .await
+    }
+
+    /// Does `work` for a call: in place, or where it holds much of the budget, on a thread of its own, one for each
+    /// processor, or every other request would wait for it.
+    ///
+    /// # Errors
+    /// Those of `work`, and [`ApiError::Draining`] where open requests have to end before it is done.
+    pub async fn compute<T: Send + 'static>(
         &self,
         call: &Call,
         work: impl FnOnce(&Self, &Call) -> Result<T, ApiError> + Send + 'static,
@@ -176,8 +196,19 @@ impl Service {
         if call.upload.bytes() <= SMALL {
             return work(self, call);
         }
-        let place = Arc::clone(&self.0.readers).acquire_owned().await.expect("nobody closes the semaphore");
-        let (service, call) = (self.clone(), call.clone());
+        tokio::select! {
+            done = self.compute_apart(call.clone(), work) => done,
+            () = self.lifecycle().ending() => Err(ApiError::Draining),
+        }
+    }
+
+    async fn compute_apart<T: Send + 'static>(
+        &self,
+        call: Call,
+        work: impl FnOnce(&Self, &Call) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let place = Arc::clone(&self.0.threads).acquire_owned().await.expect("nobody closes the semaphore");
+        let service = self.clone();
         // The place goes with the work, which goes on when the caller leaves.
         let work = move || {
             let done = work(&service, &call);
@@ -188,6 +219,14 @@ impl Service {
             Ok(done) => done,
             Err(failure) => std::panic::resume_unwind(failure.into_panic()),
         }
+    }
+
+    /// A place among the calls that may stay open without a key.
+    ///
+    /// # Errors
+    /// [`ApiError::RateLimited`] where there is none.
+    pub fn open_call(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        Arc::clone(&self.0.open_calls).try_acquire_owned().map_err(|_| limits::too_many("calls are open"))
     }
 
     /// The served models.

@@ -51,9 +51,8 @@ impl Upload {
     /// [`ApiError::RateLimited`] where other bodies hold too much.
     pub fn hold(&self, bytes: usize) -> Result<(), ApiError> {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = held.bytes.div_ceil(UNIT);
-        held.bytes += bytes as u64;
-        let units = u32::try_from(held.bytes.div_ceil(UNIT) - before).unwrap_or(u32::MAX);
+        let bytes = held.bytes + bytes as u64;
+        let units = u32::try_from(bytes.div_ceil(UNIT) - held.bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
         let semaphore = Arc::clone(&held.budget.0);
         let more =
             semaphore.try_acquire_many_owned(units).map_err(|_| too_many("request bodies are being held"))?;
@@ -61,6 +60,7 @@ impl Upload {
             Some(permit) => permit.merge(more),
             None => held.permit = Some(more),
         }
+        held.bytes = bytes;
         Ok(())
     }
 }

@@ -13,7 +13,8 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::support::http::{chat, events, say, with};
-use crate::support::{bare_echo, eventually, grpc, h2, metric, raw, start, with_admin};
+use crate::support::process::Process;
+use crate::support::{Target, bare_echo, eventually, grpc, h2, metric, raw, start, with_admin};
 
 /// A server that says a token every 20 ms and drains as told.
 async fn draining(delay: u64, timeout: u64) -> Server {
@@ -281,6 +282,7 @@ async fn an_upload_that_still_runs_is_told_that_the_server_closes() {
     }
 
     assert!(over_http1.starts_with("HTTP/1.1 503") && over_http1.contains("shutting_down"), "{over_http1}");
+    assert!(over_http1.contains("connection: close"), "{over_http1}");
     assert!(over_http2.contains("shutting_down"), "{over_http2}");
     assert_eq!(status, Some(h2::END_STREAM), "a status and nothing else");
     assert!(begun.elapsed() < Duration::from_secs(4), "long before the timeout: {:?}", begun.elapsed());
@@ -308,4 +310,27 @@ async fn half_a_preface_holds_nothing_up() {
 
     drain.await.expect("drained");
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_large_request_that_is_still_read_is_told_that_the_server_closes() {
+    let server = Process::bare_echo(&["--shutdown-timeout", "500ms"]).await;
+    let large = with(say(&"\u{7f}\u{301}".repeat(1_000_000)), &json!({"max_tokens": 1})).to_string();
+    let request = raw::chat(large.as_bytes());
+    let mut asking = Vec::new();
+    for _ in 0..4 {
+        let mut socket = tokio::net::TcpStream::connect(server.addresses().api).await.expect("a connection");
+        socket.write_all(&request).await.expect("the server reads");
+        asking.push(socket);
+    }
+
+    server.signal("-TERM").await;
+    for socket in &mut asking {
+        let answer = raw::read(socket).await;
+        // Those that were read in time are answered.
+        assert!(answer.starts_with("HTTP/1.1 503") || answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+
+    drop(asking);
+    assert_eq!(server.end().await.1, Some(0));
 }

@@ -33,6 +33,9 @@ pub async fn create_chat_completion(
         return Ok(sse::response(answer, renderer));
     }
     let (heading, completion) = answer.complete().await?;
-    let said = completion.choices.iter().map(|choice| choice.text.len()).sum();
-    held_json(&ChatCompletion::new(&heading, completion), said, &call.upload)
+    let render = move |_: &Service, call: &Call| {
+        let said = completion.choices.iter().map(|choice| choice.text.len()).sum();
+        held_json(&ChatCompletion::new(&heading, completion), said, &call.upload)
+    };
+    service.compute(&call, render).await
 }
