@@ -115,4 +115,34 @@ impl<B: Buf> Buf for Counted<'_, B> {
         self.reads += 1;
         self.buffer.copy_to_bytes(length)
     }
+
+    /// Told how much is left, prost asks for so many single bytes without looking again.
+    fn get_u8(&mut self) -> u8 {
+        self.reads += 1;
+        self.buffer.get_u8()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pb::CreateChatCompletionRequest;
+
+    #[test]
+    fn a_message_that_is_cut_in_any_place_is_a_fault_and_no_panic() {
+        for tail in [
+            &b"\x80\x80\x80\x80"[..],
+            b"\x0a\x80\x80",
+            b"\x0a\x05\x12\x03abc",
+            b"\x0a\x00\x0a\x00",
+            b"\x0a\x85",
+        ] {
+            for before in 0..12 {
+                let mut buffer = tail;
+                let mut counted = Counted { buffer: &mut buffer, reads: MOST_READS - before };
+                let message = CreateChatCompletionRequest::decode(&mut counted);
+                assert!(message.is_err() || counted.reads >= MOST_READS || buffer.is_empty());
+            }
+        }
+    }
 }
