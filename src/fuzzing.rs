@@ -3,7 +3,6 @@
 //! Each takes any bytes and panics only where the product would.
 
 use axum::http::{HeaderMap, HeaderValue, header};
-use prost::Message;
 
 use crate::auth::{ApiKeys, AuthOptions};
 use crate::engine::{Budget, ChatParameters, EchoEngine, Generation, Pacing, Validation};
@@ -18,7 +17,7 @@ pub fn chat_request(body: &[u8]) -> Option<String> {
 
 /// A gRPC request's message, through to the engine.
 pub fn grpc_request(message: &[u8]) -> Option<String> {
-    let message = crate::pb::CreateChatCompletionRequest::decode(message).ok()?;
+    let (message, _) = crate::grpc::decode(&mut &*message).ok()?;
     let (parameters, _) = crate::grpc::read_chat_request(message, true).ok()?;
     said(parameters)
 }

@@ -65,14 +65,7 @@ impl<U: Message + Default> Decoder for BoundedDecoder<U> {
     type Error = Status;
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
-        let mut counted = Counted { buffer, reads: 0 };
-        let message = U::decode(&mut counted);
-        let reads = counted.reads;
-        // Asked first: what ends too early may end well.
-        if reads >= MOST_READS {
-            return Err(no_message("it has too many fields").into());
-        }
-        let message = message.map_err(|error| no_message(&error.to_string()))?;
+        let (message, reads) = decode(buffer)?;
         // Beside the bytes themselves, which are held as they come.
         let held = UPLOAD.try_with(|upload| upload.hold(reads * BYTES_A_READ));
         held.unwrap_or(Ok(()))?;
@@ -82,6 +75,21 @@ impl<U: Message + Default> Decoder for BoundedDecoder<U> {
     fn buffer_settings(&self) -> BufferSettings {
         BufferSettings::new(BUFFERS.0, BUFFERS.1)
     }
+}
+
+/// Reads a message, and tells in how many reads.
+///
+/// # Errors
+/// Bytes that are no message, or one of more fields than any request needs.
+pub fn decode<U: Message + Default>(buffer: &mut impl Buf) -> Result<(U, usize), ApiError> {
+    let mut counted = Counted { buffer, reads: 0 };
+    let message = U::decode(&mut counted);
+    // Asked first: what ends too early may end well.
+    if counted.reads >= MOST_READS {
+        return Err(no_message("it has too many fields"));
+    }
+    let message = message.map_err(|error| no_message(&error.to_string()))?;
+    Ok((message, counted.reads))
 }
 
 /// A field takes two or three reads: far more than any request needs that we would not refuse.

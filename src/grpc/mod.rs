@@ -13,6 +13,8 @@ pub mod status;
 
 pub use call::is_of;
 #[cfg(any(test, fuzzing))]
+pub use codec::decode;
+#[cfg(any(test, fuzzing))]
 pub use convert::read as read_chat_request;
 
 use axum::Router;
