@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method};
+use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
@@ -33,13 +33,14 @@ pub async fn serve(State(service): State<Service>, request: Request, next: Next)
         Ok(timeout) => timeout.map(|timeout| Instant::now() + timeout),
         Err(error) => return Status::from(error).into_http(),
     };
-    let request = if super::is_reflection(&path) { end_when_draining(request, &service) } else { request };
+    let is_reflection = super::is_reflection(&path);
+    let request = if is_reflection { end_when_draining(request, &service) } else { request };
     let request = request.map(|body| Body::new(body.map_err(told_as_status)));
     let Some(upload) = request.extensions().get::<Upload>().cloned() else {
         return Status::from(ApiError::Internal).into_http();
     };
     // They have no deadline but the client's, and are not asked for a key.
-    let is_open_call = super::is_reflection(&path) || path == super::HEALTH_WATCH;
+    let is_open_call = is_reflection || path == super::HEALTH_WATCH;
     let place = match is_open_call.then(|| service.open_call()).transpose() {
         Ok(place) => place,
         Err(error) => return Status::from(error).into_http(),
@@ -98,14 +99,11 @@ fn check(request: &Request) -> Result<Option<Duration>, ApiError> {
     Ok(timeout(request.headers())?)
 }
 
-/// `grpc-timeout`: up to eight digits and a unit (the gRPC protocol over HTTP/2, "Timeout").
+/// The one `grpc-timeout`: up to eight digits and a unit (the gRPC protocol over HTTP/2, "Timeout").
 fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, InvalidRequest> {
-    let mut values = headers.get_all("grpc-timeout").iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    let is_alone = values.next().is_none();
-    let parse = || {
+    let parse = |value: &HeaderValue| {
         let (digits, unit) = value.to_str().ok()?.split_at_checked(value.len().checked_sub(1)?)?;
-        if !is_alone || !(1..=8).contains(&digits.len()) || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        if !(1..=8).contains(&digits.len()) || !digits.bytes().all(|b| b.is_ascii_digit()) {
             return None;
         }
         let number: u64 = digits.parse().ok()?;
@@ -119,9 +117,15 @@ fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, InvalidRequest> {
             _ => return None,
         })
     };
+    let mut values = headers.get_all("grpc-timeout").iter();
+    let timeout = match (values.next(), values.next()) {
+        (None, _) => return Ok(None),
+        (Some(value), None) => parse(value),
+        (Some(_), Some(_)) => None,
+    };
     let fault =
         || InvalidRequest::value("grpc-timeout", "Invalid 'grpc-timeout': expected digits and a unit.");
-    parse().map(Some).ok_or_else(fault)
+    timeout.map(Some).ok_or_else(fault)
 }
 
 /// Tells in our words what tonic tells in its own: unknown methods, too large messages, and messages that are none.
@@ -217,8 +221,6 @@ fn trailers(error: ApiError) -> HeaderMap {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
-
     use super::*;
 
     #[test]

@@ -53,8 +53,8 @@ pub fn router(service: Service, reflection: bool) -> Router {
     let mut routes = Routes::new(chat).add_service(models).add_service(health);
     if reflection {
         routes = routes
-            .add_service(described().build_v1().expect(DESCRIBED).max_decoding_message_size(most))
-            .add_service(described().build_v1alpha().expect(DESCRIBED).max_decoding_message_size(most));
+            .add_service(described().build_v1().expect(DESCRIBED))
+            .add_service(described().build_v1alpha().expect(DESCRIBED));
     }
     routes.into_axum_router().layer(from_fn_with_state(service, call::serve))
 }

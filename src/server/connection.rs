@@ -168,7 +168,6 @@ impl Connections {
             }
         }
         if requests.is_in_head() {
-            requests.close_after_next();
             // What looked like a head may have been a preface.
             requests.speaks_http2().await;
         }

@@ -81,13 +81,7 @@ impl Requests {
 
     /// Waits until it is known that the peer speaks HTTP/2.
     pub async fn speaks_http2(&self) {
-        loop {
-            let told = self.is_told_http2.notified();
-            if self.is_http2() {
-                return;
-            }
-            told.await;
-        }
+        until(&self.is_told_http2, || self.is_http2()).await;
     }
 
     /// Makes the next answer of an HTTP/1 connection its last.
@@ -118,18 +112,20 @@ impl Requests {
     /// Waits until so many streams were given up that the connection is worth no more of them.
     pub async fn too_many_stalled(&self) {
         const TOO_MANY: usize = 64;
-        loop {
-            let stalled = self.too_many.notified();
-            if self.stalled.load(Ordering::Relaxed) >= TOO_MANY {
-                return;
-            }
-            stalled.await;
-        }
+        until(&self.too_many, || self.stalled.load(Ordering::Relaxed) >= TOO_MANY).await;
     }
 
     /// Whether this answer is the connection's last.
     pub fn is_last(&self) -> bool {
         self.is_last.load(Ordering::Relaxed)
+    }
+}
+
+/// Waits until something `is_so`, which `changed` tells its only listener to look at again.
+async fn until(changed: &Notify, is_so: impl Fn() -> bool) {
+    while !is_so() {
+        // A change since the last look has left its permit behind.
+        changed.notified().await;
     }
 }
 

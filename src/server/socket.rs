@@ -34,9 +34,9 @@ pub fn configure(socket: &TcpStream, limits: &LimitOptions) -> io::Result<()> {
     socket.set_nodelay(true)?;
     // Room for more is told as soon as the peer has taken some of it, and not first when a third of what the system
     // would buffer is free: a reader that is slow is told from one that takes nothing.
-    SockRef::from(socket).set_tcp_notsent_lowat(UNSENT)?;
+    let socket = SockRef::from(socket);
+    socket.set_tcp_notsent_lowat(UNSENT)?;
     if !limits.peer_timeout.is_zero() {
-        let socket = SockRef::from(socket);
         socket.set_tcp_user_timeout(Some(limits.peer_timeout))?;
         let between = (limits.peer_timeout / 3).max(Duration::from_secs(1));
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(between).with_interval(between))?;

@@ -43,24 +43,20 @@ pub fn bounded(request: Request<Incoming>, service: &Service, upload: Upload, en
     // Reflection asks as long as it likes, though not as much.
     let is_open_ended = is_grpc && grpc::is_reflection(path);
     let needs_no_key = is_open_ended || is_grpc && grpc::is_health(path);
-    let limit = match () {
-        () if needs_no_key => max_body.min(QUESTIONS),
-        // The message is bounded by tonic, which knows its length beforehand.
-        () if is_grpc => max_body + MESSAGE_HEAD,
-        () => max_body,
-    };
+    let limit = if needs_no_key { max_body.min(QUESTIONS) } else { max_body };
+    // The message itself is bounded by tonic, which knows its length beforehand.
+    let head = if is_grpc { MESSAGE_HEAD } else { 0 };
     let waits = parts
         .headers
         .get(header::EXPECT)
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(CONTINUE));
     let body = Bounded {
         body: Some(body),
-        upload,
+        upload: (!needs_no_key).then_some(upload),
         end,
-        limit: max_body,
-        left: limit,
+        limit,
+        left: limit + head,
         is_open_ended,
-        is_counted: !needs_no_key,
         deadline: Instant::now() + service.limits().body_timeout,
         service: service.clone(),
         cut: None,
@@ -97,15 +93,14 @@ impl BodyEnd {
 
 struct Bounded {
     body: Option<Incoming>,
-    upload: Upload,
+    /// Its part of the budget of all bodies; `None` where it takes none.
+    upload: Option<Upload>,
     end: BodyEnd,
     /// The largest body, as it is told, and how much is left.
     limit: u64,
     left: u64,
     /// A stream of questions that nobody has to come to an end with.
     is_open_ended: bool,
-    /// Whether it is held of the budget of all bodies.
-    is_counted: bool,
     deadline: Instant,
     service: Service,
     /// Why it is waited for no longer; made when the body first has to be waited for.
@@ -118,7 +113,7 @@ impl Bounded {
     fn admit(&mut self, data: &Bytes) -> Result<(), ApiError> {
         self.left =
             self.left.checked_sub(data.len() as u64).ok_or(ApiError::TooLarge { limit: self.limit })?;
-        if self.is_counted { self.upload.hold(data.len()) } else { Ok(()) }
+        self.upload.as_ref().map_or(Ok(()), |upload| upload.hold(data.len()))
     }
 
     fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<ApiError> {

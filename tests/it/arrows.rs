@@ -51,13 +51,14 @@ fn code_of(module: &str) -> String {
 
 /// The modules that a text names behind `prefix`; `crate::{a, b::{c, d}}` names a and b.
 fn named(code: &str, prefix: &str) -> BTreeSet<String> {
+    let is_between = |c: char| !(c.is_alphanumeric() || c == '_');
     let mut names = BTreeSet::new();
     for part in code.split(prefix).skip(1) {
         let mut depth = 0;
-        let words = part.split_inclusive(|c: char| !(c.is_alphanumeric() || c == '_'));
+        let words = part.split_inclusive(is_between);
         let mut is_next = true;
         for piece in words {
-            let word = piece.trim_end_matches(|c: char| !(c.is_alphanumeric() || c == '_'));
+            let word = piece.trim_end_matches(is_between);
             if is_next && !word.is_empty() {
                 names.insert(word.to_owned());
                 is_next = false;
