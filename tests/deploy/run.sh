@@ -47,20 +47,12 @@ install_promtool() (
     rm -r "$directory"
 )
 
-# What is installed keeps a copy of its lock file, so that only a changed one installs again.
 install_packages() {
+    source "$here/../install.sh"
     cd "$here"
-    if ! cmp --silent requirements.txt .venv/requirements.txt; then
-        rm -rf .venv
-        python3 -m venv .venv
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements.txt
-        cp requirements.txt .venv/
-    fi
+    install_python_packages
     cd crds
-    if has npm && ! cmp --silent package-lock.json node_modules/package-lock.json; then
-        npm ci --loglevel=error >/dev/null
-        cp package-lock.json node_modules/
-    fi
+    if has npm; then install_node_packages; fi
 }
 
 is_static() { ! LC_ALL=C readelf --program-headers "$1" | grep --quiet INTERP; }

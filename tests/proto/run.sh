@@ -4,7 +4,8 @@
 #   tests/proto/run.sh release    keep today's contract as the released one
 set -euo pipefail
 cd "$(dirname "$0")"
-[ -d node_modules ] || npm ci --loglevel=error --no-audit --no-fund >/dev/null
+source ../install.sh
+install_node_packages
 # The one package that is for this machine's processor.
 buf=$(echo "$PWD"/node_modules/@bufbuild/buf-linux-*/bin/buf)
 released="$PWD/released.binpb"

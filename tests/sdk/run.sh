@@ -7,20 +7,11 @@ BINARY=$(realpath "${1:-$here/../../target/debug/tokenecho}")
 [[ -x $BINARY ]] || { echo "run.sh: there is no server at $BINARY; build it, or name another" >&2; exit 2; }
 export BINARY
 
-# What is installed keeps a copy of its lock file, so that only a changed one installs again.
+source "$here/../install.sh"
 cd "$here/python"
-if ! cmp --silent requirements.txt .venv/requirements.txt; then
-    rm -rf .venv
-    python3 -m venv .venv
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements.txt
-    cp requirements.txt .venv/
-fi
-
+install_python_packages
 cd "$here/node"
-if ! cmp --silent package-lock.json node_modules/package-lock.json; then
-    npm ci --loglevel=error >/dev/null
-    cp package-lock.json node_modules/
-fi
+install_node_packages
 # The lock brings a Node for Linux; elsewhere the machine's own has to do.
 node=node_modules/.bin/node
 [[ -x $node ]] || node=node
