@@ -23,6 +23,7 @@
 //! and measured in [`service`], said by [`engine`]; [`auth`] is laid on every door by [`server`]. Begin with
 //! [`service`]; `docs/ARCHITECTURE.md` walks three requests through all of it.
 
+mod admin;
 pub mod auth;
 pub mod config;
 pub mod engine;
@@ -32,6 +33,7 @@ pub mod fuzzing;
 pub mod greeting;
 mod grpc;
 mod http;
+pub mod route;
 pub mod server;
 pub mod service;
 pub mod telemetry;

@@ -1,11 +1,10 @@
-//! The key check: one for both protocols, laid outermost on every door, denying by default.
+//! The key check: one for both protocols, asked before anything else looks at a request, denying by default.
 //!
-//! It is a tower layer and not a gRPC interceptor because an interceptor sits on one gRPC service: unknown
-//! methods, reflection and everything HTTP would pass it by.
+//! The access log asks it, outside of both routers, and not a gRPC interceptor: an interceptor sits on one gRPC
+//! service, and unknown methods, reflection and everything HTTP would pass it by.
 
 mod file;
 mod key;
-mod layer;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,9 +21,9 @@ use tokio::time::timeout;
 pub use file::KeyFileError;
 pub use key::ApiKey;
 use key::KeyParser;
-pub use layer::{Door, Guarded, RequireKey};
 
 use crate::error::ApiError;
+use crate::route::Access;
 
 /// Which keys are accepted.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -118,6 +117,17 @@ impl ApiKeys {
         match self {
             Self::Open | Self::Any => 0,
             Self::Only(keys) => keys.load().len(),
+        }
+    }
+
+    /// Who sends a request with these headers to a route of this access.
+    ///
+    /// # Errors
+    /// As [`ApiKeys::check`], where the route needs a key.
+    pub fn admit(&self, access: Access, headers: &HeaderMap) -> Result<Caller, ApiError> {
+        match access {
+            Access::Open => Ok(Caller::named("anonymous")),
+            Access::Key => self.check(headers),
         }
     }
 

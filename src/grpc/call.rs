@@ -21,9 +21,9 @@ use tonic::{Code, Status};
 
 use super::codec;
 use crate::error::{ApiError, InvalidRequest, shown};
-use crate::service::Service;
+use crate::route::Endpoint;
 use crate::service::lifecycle::{Deadline, Phase};
-use crate::service::uploads::Upload;
+use crate::service::{Call, Service};
 
 /// Serves one call within its deadline.
 pub async fn serve(State(service): State<Service>, request: Request, next: Next) -> Response {
@@ -33,19 +33,22 @@ pub async fn serve(State(service): State<Service>, request: Request, next: Next)
         Ok(timeout) => timeout.map(|timeout| Instant::now() + timeout),
         Err(error) => return Status::from(error).into_http(),
     };
-    let is_reflection = super::is_reflection(&path);
+    let call = match Call::of(request.extensions()) {
+        Ok(call) => call,
+        Err(error) => return Status::from(error).into_http(),
+    };
+    let endpoint = call.record.route().endpoint;
+    let is_reflection = endpoint == Endpoint::Reflection;
     let request = if is_reflection { end_when_draining(request, &service) } else { request };
     let request = request.map(|body| Body::new(body.map_err(told_as_status)));
-    let Some(upload) = request.extensions().get::<Upload>().cloned() else {
-        return Status::from(ApiError::Internal).into_http();
-    };
     // They have no deadline but the client's, and are not asked for a key.
-    let is_open_call = is_reflection || path == super::HEALTH_WATCH;
+    let is_open_call = is_reflection || endpoint == Endpoint::HealthWatch;
     let place = match is_open_call.then(|| service.open_call()).transpose() {
         Ok(place) => place,
         Err(error) => return Status::from(error).into_http(),
     };
-    let response = serve_within(deadline, codec::UPLOAD.scope(upload, next.run(request)), &path, limit).await;
+    let response =
+        serve_within(deadline, codec::UPLOAD.scope(call.upload, next.run(request)), &path, limit).await;
     match place {
         None => response,
         Some(place) => response.map(|body| {
@@ -76,13 +79,6 @@ async fn serve_within(
         }
         Err(_) => Status::from(ApiError::DeadlineExceeded).into_http(),
     }
-}
-
-/// Whether `path` is a method of this service.
-pub fn is_of(path: &str, service: &str) -> bool {
-    path.strip_prefix('/')
-        .and_then(|path| path.strip_prefix(service))
-        .is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// Checks what tonic does not; gives the call's timeout.

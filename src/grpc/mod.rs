@@ -11,7 +11,6 @@ mod health;
 mod models;
 pub mod status;
 
-pub use call::is_of;
 #[cfg(any(test, fuzzing))]
 pub use codec::decode;
 #[cfg(any(test, fuzzing))]
@@ -24,22 +23,31 @@ use tonic_health::pb::health_server::HealthServer;
 
 use crate::pb::chat_service_server::ChatServiceServer;
 use crate::pb::model_service_server::ModelServiceServer;
+use crate::route::{Access, Endpoint, Route, Row};
 use crate::service::Service;
 
 /// The services of ours, by their full names.
 pub const SERVICES: [&str; 2] = ["tokenecho.v1.ChatService", "tokenecho.v1.ModelService"];
 const HEALTH: &str = "grpc.health.v1.Health";
-const HEALTH_WATCH: &str = "/grpc.health.v1.Health/Watch";
 
-/// Whether this is a call of the health service, open to everyone: probes send no metadata.
-pub fn is_health(path: &str) -> bool {
-    path == "/grpc.health.v1.Health/Check" || path == HEALTH_WATCH
-}
+/// Every method, and which of them are open: probes send no metadata.
+pub const ROUTES: &[Row<()>] = &[
+    method("/tokenecho.v1.ChatService/CreateChatCompletion", Endpoint::ChatCompletions, Access::Key),
+    method("/tokenecho.v1.ChatService/StreamChatCompletion", Endpoint::ChatCompletions, Access::Key),
+    method("/tokenecho.v1.ModelService/ListModels", Endpoint::Models, Access::Key),
+    method("/tokenecho.v1.ModelService/GetModel", Endpoint::Models, Access::Key),
+    method("/grpc.health.v1.Health/Check", Endpoint::Health, Access::Open),
+    method("/grpc.health.v1.Health/Watch", Endpoint::HealthWatch, Access::Open),
+];
 
-/// Whether this is a call of reflection.
-pub fn is_reflection(path: &str) -> bool {
-    path == "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
-        || path == "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+/// The methods of reflection, which have rows where it is served.
+pub const REFLECTION: [&str; 2] = [
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+];
+
+const fn method(path: &'static str, endpoint: Endpoint, access: Access) -> Row<()> {
+    Row { path, route: Route::grpc(endpoint, access), handler: () }
 }
 
 /// Every service; `reflection` tells whether clients may ask what there is.

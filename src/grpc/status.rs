@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use axum::response::Response;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -18,6 +19,11 @@ impl From<ApiError> for Status {
         status.set_source(Arc::new(error));
         status
     }
+}
+
+/// The failure as the answer of a call that has sent nothing yet.
+pub fn response(error: ApiError) -> Response {
+    Status::from(error).into_http()
 }
 
 /// The gRPC code of a failure.

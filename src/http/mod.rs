@@ -8,64 +8,63 @@ mod chat;
 pub mod error;
 mod json;
 mod models;
-mod operations;
 mod sse;
 
 #[cfg(any(test, fuzzing))]
 pub use chat::read as read_chat_request;
 
+use std::time::Duration;
+
 use axum::Router;
-use axum::extract::{FromRequestParts, Request};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, Method, Uri};
-use axum::middleware::{Next, from_fn};
-use axum::response::Response;
-use axum::routing::{get, post};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use axum::routing::{MethodRouter, get, post};
 
 use crate::error::{ApiError, shown};
-use crate::service::record::Record;
+use crate::route::{Access, Endpoint, Route, Row};
 use crate::service::{Call, Service};
 
-/// Every route of the HTTP API. `api_metrics` adds `/metrics`, for scrapers that look for it here.
-pub fn router(service: Service, api_metrics: bool) -> Router {
-    let api = Router::new()
-        .route("/v1/chat/completions", post(chat::create_chat_completion))
-        .route("/v1/models", get(models::list_models))
-        .route("/v1/models/{*model}", get(models::get_model))
-        .layer(from_fn(openai_headers));
-    let operations = operations::router();
-    let operations = if api_metrics { operations.route("/metrics", get(metrics)) } else { operations };
-    api.merge(operations)
+/// What makes a route's handlers, a method each.
+pub type Handler = fn() -> MethodRouter<Service>;
+
+/// Every route of the OpenAI API.
+pub const ROUTES: &[Row<Handler>] = &[
+    Row { path: "/v1/chat/completions", route: CHAT, handler: || post(chat::create_chat_completion) },
+    Row { path: "/v1/models", route: MODELS, handler: || get(models::list_models) },
+    Row { path: "/v1/models/{*model}", route: MODELS, handler: || get(models::get_model) },
+];
+
+const CHAT: Route = Route::http(Endpoint::ChatCompletions, Access::Key);
+const MODELS: Route = Route::http(Endpoint::Models, Access::Key);
+
+/// What answers `rows`, and every other path and method with the API's error.
+pub fn router<'a>(rows: impl IntoIterator<Item = &'a Row<Handler>>, service: Service) -> Router {
+    rows.into_iter()
+        .fold(Router::new(), |router, row| router.route(row.path, (row.handler)()))
         .fallback(unknown_url)
         .method_not_allowed_fallback(method_not_supported)
         .with_state(service)
 }
 
-/// The operators' routes, which every door has: probes, version.
-pub use operations::{metrics, router as operations};
-
 /// No such path.
-pub async fn unknown_url(method: Method, uri: Uri) -> ApiError {
+async fn unknown_url(method: Method, uri: Uri) -> ApiError {
     ApiError::UnknownUrl { method: shown(method.as_str()), path: shown(uri.path()) }
 }
 
 /// No such method on this path; axum tells the allowed ones in the `allow` header.
-pub async fn method_not_supported(method: Method, uri: Uri) -> ApiError {
+async fn method_not_supported(method: Method, uri: Uri) -> ApiError {
     ApiError::MethodNotSupported { method: shown(method.as_str()), path: shown(uri.path()) }
 }
 
-/// The headers that OpenAI's API puts on its answers.
-async fn openai_headers(request: Request, next: Next) -> Response {
+/// Adds the headers that the OpenAI API puts on its answers; `elapsed` is the time since the request arrived.
+pub fn add_openai_headers(headers: &mut HeaderMap, elapsed: Duration) {
     const PROCESSING_MS: HeaderName = HeaderName::from_static("openai-processing-ms");
     const VERSION: HeaderName = HeaderName::from_static("openai-version");
 
-    let record = request.extensions().get::<Record>().cloned();
-    let mut response = next.run(request).await;
-    let elapsed = record.map(|record| record.started().elapsed()).unwrap_or_default();
     let milliseconds = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-    response.headers_mut().insert(PROCESSING_MS, HeaderValue::from(milliseconds));
-    response.headers_mut().insert(VERSION, HeaderValue::from_static("2020-10-01"));
-    response
+    headers.insert(PROCESSING_MS, HeaderValue::from(milliseconds));
+    headers.insert(VERSION, HeaderValue::from_static("2020-10-01"));
 }
 
 /// What the layers before a handler know of its request.

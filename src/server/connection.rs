@@ -6,7 +6,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::http::{HeaderValue, Request, Response, Version, header};
 use futures_util::FutureExt;
 use hyper::body::{Body as _, Incoming};
@@ -16,13 +15,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::Service as TowerService;
 use tracing::{debug, warn};
 
+use super::access_log::AccessLog;
 use super::reader::{ReadBody, Reader, StreamExecutor};
 use super::requests::Requests;
 use super::socket::{self, Socket};
-use super::upload::{self, BodyEnd};
+use super::upload::{self, BodyEnd, Bounds};
 use crate::service::Service;
 use crate::service::lifecycle::{Deadline, Phase};
 use crate::service::limits::LimitOptions;
@@ -36,25 +35,6 @@ pub struct Connections {
     end: CancellationToken,
 }
 
-/// What a door answers with.
-pub trait Routes:
-    TowerService<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
-    + Clone
-    + Send
-    + Sync
-    + 'static
-{
-}
-
-impl<S> Routes for S where
-    S: TowerService<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
-        + Clone
-        + Send
-        + Sync
-        + 'static
-{
-}
-
 impl Connections {
     /// No connections yet, to the doors of `service`.
     pub fn new(service: Service) -> Self {
@@ -62,8 +42,8 @@ impl Connections {
     }
 
     /// Accepts connections to a door until the server closes; beyond `places` they wait.
-    pub fn accept(&self, listener: TcpListener, routes: impl Routes, places: Arc<Semaphore>) {
-        self.tasks.spawn(self.clone().accept_all(listener, routes, places));
+    pub fn accept(&self, listener: TcpListener, access_log: AccessLog, places: Arc<Semaphore>) {
+        self.tasks.spawn(self.clone().accept_all(listener, access_log, places));
     }
 
     /// Runs something beside the connections until the server closes.
@@ -89,7 +69,7 @@ impl Connections {
         self.end.cancel();
     }
 
-    async fn accept_all(self, listener: TcpListener, routes: impl Routes, places: Arc<Semaphore>) {
+    async fn accept_all(self, listener: TcpListener, access_log: AccessLog, places: Arc<Semaphore>) {
         let mut closing = pin!(self.service.lifecycle().reached(Phase::Closing));
         loop {
             // The place after the socket: doors share the places, and one without visitors must not keep any.
@@ -105,7 +85,7 @@ impl Connections {
             };
             match accepted {
                 Ok((socket, place)) => {
-                    self.tasks.spawn(self.clone().serve(socket, routes.clone(), place));
+                    self.tasks.spawn(self.clone().serve(socket, access_log.clone(), place));
                 }
                 Err(error) => recover(error).await,
             }
@@ -113,7 +93,7 @@ impl Connections {
     }
 
     /// One connection, until its peer, its age or the server ends it.
-    async fn serve(self, socket: TcpStream, routes: impl Routes, _place: OwnedSemaphorePermit) {
+    async fn serve(self, socket: TcpStream, access_log: AccessLog, _place: OwnedSemaphorePermit) {
         let limits = self.service.limits();
         if let Err(error) = socket::configure(&socket, limits) {
             debug!("a connection was gone before it was served: {error}");
@@ -125,7 +105,7 @@ impl Connections {
         let socket = Socket::new(socket, Arc::clone(&requests), Arc::clone(&reader), limits.head_timeout);
         let peer = Peer {
             service: self.service.clone(),
-            routes,
+            access_log,
             requests: Arc::clone(&requests),
             reader: Arc::clone(&reader),
         };
@@ -186,27 +166,30 @@ impl Connections {
 
 /// Who is at the other end of a connection, and what answers there.
 #[derive(Clone)]
-struct Peer<R> {
+struct Peer {
     service: Service,
-    routes: R,
+    access_log: AccessLog,
     requests: Arc<Requests>,
     reader: Arc<Reader>,
 }
 
-impl<R: Routes> Peer<R> {
-    async fn answer(mut self, request: Request<Incoming>) -> Result<Response<ReadBody>, Infallible> {
+impl Peer {
+    async fn answer(self, request: Request<Incoming>) -> Result<Response<ReadBody>, Infallible> {
         let reader = Reader::current(&self.reader);
         let open = self.requests.begin(!request.body().is_end_stream());
         if self.requests.open() == self.service.limits().max_streams_per_connection {
             self.service.metrics().connections_at_stream_limit.inc();
         }
         let is_http2 = request.version() == Version::HTTP_2;
+        let (head, body) = request.into_parts();
+        let route = self.access_log.classify(&head);
         let upload = self.service.uploads().upload();
         let uploaded = CancellationToken::new();
         let end = BodyEnd { requests: Arc::clone(&self.requests), uploaded: uploaded.clone() };
-        let request = upload::bounded(request, &self.service, upload.clone(), end);
-        // axum's routers and our layers are always ready.
-        let mut response = self.routes.call(request).await?;
+        let bounds = Bounds { route, service: &self.service, upload: upload.clone(), end };
+        let body = upload::bounded(&head, body, bounds);
+        let request = Request::from_parts(head, body);
+        let mut response = self.access_log.answer(route, upload.clone(), request).await;
         let is_last = self.requests.is_last() || self.service.lifecycle().is_closing();
         if !is_http2 && is_last {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -1,17 +1,18 @@
 //! Sockets: from bind to goodbye.
 //!
 //! A [`Server`] has up to three doors: two for the API, which both speak both protocols, and the operators'.
-//! `door` says what is behind each, `connection` is the one accept loop, `drain` the way out.
+//! `connection` is the one accept loop, `access_log` what every request passes, `routing` the way to what answers
+//! it, `drain` the way out.
 
+mod access_log;
 mod connection;
-mod door;
 mod drain;
 pub mod healthcheck;
 mod keys;
 mod listen;
 mod reader;
-mod recorded;
 mod requests;
+mod routing;
 mod socket;
 mod upload;
 
@@ -26,11 +27,12 @@ use crate::config::{Config, Port};
 use crate::engine::{EchoEngine, Engine, Pacing};
 use crate::service::Service;
 use crate::service::lifecycle::{Lifecycle, Phase};
+use access_log::AccessLog;
 use connection::Connections;
-use door::ApiDoor;
 pub use drain::Signals;
 use listen::Listeners;
 pub use listen::{Addresses, BindError};
+use routing::Routes;
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -100,19 +102,16 @@ impl Server {
             lifecycle.clone(),
         );
         let connections = Connections::new(service.clone());
-        let door = ApiDoor::new(service.clone(), &config.doors);
-        let api_routes = door.routes(keys.clone());
+        let api = AccessLog::new(Routes::api(&service, &config.doors), keys.clone(), service.clone());
         let places = Arc::new(Semaphore::new(service.limits().max_connections()));
         for listener in [Some(listeners.api), listeners.grpc].into_iter().flatten() {
-            connections.accept(listener, api_routes.clone(), Arc::clone(&places));
+            connections.accept(listener, api.clone(), Arc::clone(&places));
         }
         if let Some(admin) = listeners.admin {
             // Places of its own: operators have to get in when nobody else does.
-            connections.accept(
-                admin,
-                door::admin(service.clone()),
-                Arc::new(Semaphore::new(ADMIN_CONNECTIONS)),
-            );
+            let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
+            let routes = Routes::admin(&service);
+            connections.accept(admin, AccessLog::new(routes, ApiKeys::Open, service.clone()), places);
         }
         if config.auth.api_key_file.is_some() {
             connections.beside(keys::follow(keys.clone(), config.auth.clone(), service.clone()));

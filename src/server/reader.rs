@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::{Body as _, Frame, SizeHint};
 use hyper::rt::Executor;
@@ -18,6 +17,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use super::access_log::LoggedBody;
 use super::requests::{OpenRequest, Requests};
 use crate::service::uploads::Upload;
 
@@ -140,7 +140,7 @@ where
 
 /// A response body that tells how its reader does, in frames that a reader can take one at a time.
 pub struct ReadBody {
-    body: Body,
+    body: LoggedBody,
     /// What is left of a frame that was too large.
     rest: Bytes,
     reader: Arc<Reader>,
@@ -158,7 +158,7 @@ const MAX_FRAME: usize = 16 * 1024;
 impl ReadBody {
     /// The body of an answer to this request.
     pub fn new(
-        body: Body,
+        body: LoggedBody,
         reader: Arc<Reader>,
         uploaded: Option<CancellationToken>,
         held: (OpenRequest, Upload),

@@ -7,7 +7,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{Request, header};
+use axum::http::header;
+use axum::http::request::Parts;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -18,10 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::requests::Requests;
 use crate::error::ApiError;
-use crate::grpc;
+use crate::route::{Access, Endpoint, Protocol, Route};
 use crate::service::Service;
 use crate::service::lifecycle::Phase;
-use crate::service::record::Protocol;
 use crate::service::uploads::Upload;
 
 /// How long an upload that nobody wants is read on.
@@ -29,40 +29,47 @@ const LINGER: Duration = Duration::from_secs(5);
 /// The same while the server closes, which waits for it.
 const LINGER_CLOSING: Duration = Duration::from_millis(500);
 
-/// Bounds the request's body. Its part of the budget is put into the extensions, for whoever keeps what is read.
-pub fn bounded(request: Request<Incoming>, service: &Service, upload: Upload, end: BodyEnd) -> Request<Body> {
-    let (mut parts, body) = request.into_parts();
-    parts.extensions.insert(upload.clone());
+/// What bounds a body, and who is notified of its end.
+pub struct Bounds<'a> {
+    /// The request's row of the route table.
+    pub route: Route,
+    /// Its limits, and its phase.
+    pub service: &'a Service,
+    /// What the body holds of the budget of all bodies.
+    pub upload: Upload,
+    /// Notified of its end.
+    pub end: BodyEnd,
+}
+
+/// Bounds the body of the request with this head.
+pub fn bounded(head: &Parts, body: Incoming, bounds: Bounds<'_>) -> Body {
+    let Bounds { route, service, upload, end } = bounds;
     if body.is_end_stream() {
         end.reached();
-        return Request::from_parts(parts, Body::new(body));
+        return Body::new(body);
     }
     let max_body = service.limits().max_body;
-    let is_grpc = Protocol::of(&parts) == Protocol::Grpc;
-    let path = parts.uri.path();
+    let is_grpc = route.protocol == Protocol::Grpc;
     // Reflection asks as long as it likes, though not as much.
-    let is_open_ended = is_grpc && grpc::is_reflection(path);
-    let needs_no_key = is_open_ended || is_grpc && grpc::is_health(path);
+    let is_open_ended = route.endpoint == Endpoint::Reflection;
+    let needs_no_key = is_open_ended || is_grpc && route.access == Access::Open;
     let limit = if needs_no_key { max_body.min(QUESTIONS) } else { max_body };
     // The message itself is bounded by tonic, which knows its length beforehand.
-    let head = if is_grpc { MESSAGE_HEAD } else { 0 };
-    let waits = parts
-        .headers
-        .get(header::EXPECT)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(CONTINUE));
-    let body = Bounded {
+    let message_head = if is_grpc { MESSAGE_HEAD } else { 0 };
+    let waits =
+        head.headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(CONTINUE));
+    Body::new(Bounded {
         body: Some(body),
         upload: (!needs_no_key).then_some(upload),
         end,
         limit,
-        left: limit + head,
+        left: limit + message_head,
         is_open_ended,
         deadline: Instant::now() + service.limits().body_timeout,
         service: service.clone(),
         cut: None,
         is_coming: !waits,
-    };
-    Request::from_parts(parts, Body::new(body))
+    })
 }
 
 /// What a client waits for before it sends a body (RFC 9110, 10.1.1).

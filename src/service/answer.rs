@@ -112,7 +112,7 @@ impl Answer {
 
     fn poll_ending(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let lifecycle = self.meter.service.lifecycle();
-        self.ending.get_or_insert_with(|| Box::pin(lifecycle.ending())).as_mut().poll(cx)
+        self.ending.get_or_insert_with(|| Box::pin(lifecycle.ending_owned())).as_mut().poll(cx)
     }
 }
 
@@ -159,7 +159,7 @@ struct Meter {
 
 impl Meter {
     fn start(service: Service, record: Record, prompt_tokens: u32) -> Self {
-        let open = service.metrics().streams_open(record.protocol());
+        let open = service.metrics().streams_open(record.route().protocol);
         open.inc();
         service.metrics().prompt_tokens.inc_by(prompt_tokens.into());
         let usage = Usage { prompt_tokens, completion_tokens: 0 };

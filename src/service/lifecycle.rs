@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture, WaitForCancellationFutureOwned};
 
 /// The phases of a server's life, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,7 +89,12 @@ impl Lifecycle {
     }
 
     /// Waits until open streams have to end.
-    pub fn ending(&self) -> WaitForCancellationFutureOwned {
+    pub fn ending(&self) -> WaitForCancellationFuture<'_> {
+        self.ending.cancelled()
+    }
+
+    /// The same, for a stream that keeps it.
+    pub fn ending_owned(&self) -> WaitForCancellationFutureOwned {
         self.ending.clone().cancelled_owned()
     }
 }

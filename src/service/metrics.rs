@@ -5,7 +5,7 @@ use prometheus::{
     TextEncoder,
 };
 
-use super::record::{Endpoint, Protocol};
+use crate::route::{Endpoint, Protocol};
 
 /// What the server counts and measures.
 #[derive(Debug)]

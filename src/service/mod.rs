@@ -81,7 +81,7 @@ pub struct ServiceOptions {
     pub directives: Switch,
 }
 
-/// Who calls, and where it is recorded: what the layers before a handler know of its request.
+/// What is known of a request before its handler is reached.
 #[derive(Clone, Debug)]
 pub struct Call {
     /// The holder of the key.
@@ -93,16 +93,12 @@ pub struct Call {
 }
 
 impl Call {
-    /// What the layers left in a request's extensions.
+    /// What the access log left in a request's extensions.
     ///
     /// # Errors
-    /// [`ApiError::Internal`] where the layers are missing: a handler is never reached without them.
+    /// [`ApiError::Internal`] where it is missing: no handler is reached without it.
     pub fn of(extensions: &Extensions) -> Result<Self, ApiError> {
-        let caller = extensions.get::<Caller>().cloned();
-        let record = extensions.get::<Record>().cloned();
-        let upload = extensions.get::<Upload>().cloned();
-        let ((caller, record), upload) = caller.zip(record).zip(upload).ok_or(ApiError::Internal)?;
-        Ok(Self { caller, record, upload })
+        extensions.get().cloned().ok_or(ApiError::Internal)
     }
 }
 

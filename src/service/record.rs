@@ -8,8 +8,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Version, header};
+use axum::http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 use tracing::{debug, info};
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
@@ -17,61 +16,7 @@ use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 use super::simulation::Simulation;
 use crate::engine::Usage;
 use crate::error::{ApiError, InvalidRequest};
-
-/// A protocol that a door speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// The OpenAI API, over HTTP/1.1 or HTTP/2.
-    Http,
-    /// gRPC.
-    Grpc,
-}
-
-impl Protocol {
-    /// gRPC is HTTP/2 with one of its two content types; everything else is HTTP.
-    pub fn of(request: &Parts) -> Self {
-        let content_type = request.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-        match content_type {
-            Some(b"application/grpc" | b"application/grpc+proto") if request.version == Version::HTTP_2 => {
-                Self::Grpc
-            }
-            _ => Self::Http,
-        }
-    }
-
-    /// As metrics and logs spell it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Grpc => "grpc",
-        }
-    }
-}
-
-/// What a request is for, as metrics and logs tell it: a closed set, whatever paths callers make up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Endpoint {
-    /// Chat completions, streamed or not.
-    Chat,
-    /// The list of models, and each of them.
-    Models,
-    /// Probes, version, health, reflection, metrics: what operators and tools ask.
-    Operations,
-    /// Anything else.
-    Unknown,
-}
-
-impl Endpoint {
-    /// As metrics and logs spell it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Chat => "chat_completions",
-            Self::Models => "models",
-            Self::Operations => "operations",
-            Self::Unknown => "unknown",
-        }
-    }
-}
+use crate::route::Route;
 
 /// A request's record; clones are the same record.
 #[derive(Clone)]
@@ -79,8 +24,7 @@ pub struct Record(Arc<Inner>);
 
 struct Inner {
     request_id: HeaderValue,
-    protocol: Protocol,
-    endpoint: Endpoint,
+    route: Route,
     /// What the headers ask of the mock; faults in it are told where it is used.
     steering: Result<Simulation, InvalidRequest>,
     trace_id: Option<String>,
@@ -101,11 +45,10 @@ struct Notes {
 
 impl Record {
     /// Opens the record of a request that has just come.
-    pub fn open(protocol: Protocol, endpoint: Endpoint, headers: &HeaderMap) -> Self {
+    pub fn open(route: Route, headers: &HeaderMap) -> Self {
         Self(Arc::new(Inner {
             request_id: request_id(headers),
-            protocol,
-            endpoint,
+            route,
             steering: Simulation::from_headers(headers),
             trace_id: trace_id(headers),
             started: Instant::now(),
@@ -118,14 +61,9 @@ impl Record {
         &self.0.request_id
     }
 
-    /// The protocol it came by.
-    pub fn protocol(&self) -> Protocol {
-        self.0.protocol
-    }
-
-    /// What it is for.
-    pub fn endpoint(&self) -> Endpoint {
-        self.0.endpoint
+    /// Its row of the route table.
+    pub fn route(&self) -> Route {
+        self.0.route
     }
 
     /// When it came.
@@ -185,11 +123,11 @@ impl Record {
         if !tracing::enabled!(tracing::Level::INFO) {
             return;
         }
-        let Inner { request_id, protocol, endpoint, trace_id, started, .. } = &*self.0;
+        let Inner { request_id, route, trace_id, started, .. } = &*self.0;
         let notes = self.notes();
         let Notes { caller, model, error, ttft, usage, .. } = &*notes;
         let id = request_id.to_str().unwrap_or_default();
-        let (protocol, operation) = (protocol.as_str(), endpoint.as_str());
+        let (protocol, endpoint) = (route.protocol.as_str(), route.endpoint.as_str());
         let caller = caller.as_deref();
         let (model, error) = (model.as_deref().map(escaped), *error);
         let model = model.as_deref();
@@ -203,7 +141,7 @@ impl Record {
                     trace_id,
                     caller,
                     protocol,
-                    endpoint = operation,
+                    endpoint,
                     model,
                     status,
                     error,
@@ -217,7 +155,7 @@ impl Record {
             };
         }
         // Probes come every few seconds and say nothing new.
-        if *endpoint == Endpoint::Operations { line!(debug) } else { line!(info) }
+        if route.endpoint.is_operational() { line!(debug) } else { line!(info) }
     }
 
     fn notes(&self) -> MutexGuard<'_, Notes> {

@@ -4,17 +4,19 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// For every top module, the modules it may name.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     ("main", &["config", "greeting", "server", "telemetry"]),
     ("greeting", &["auth", "server", "units", "version"]),
     ("config", &["auth", "engine", "service", "telemetry", "units", "version"]),
-    ("server", &["auth", "config", "engine", "error", "grpc", "http", "service", "units"]),
-    ("http", &["engine", "error", "service", "version"]),
-    ("grpc", &["engine", "error", "pb", "service"]),
-    ("service", &["auth", "engine", "error", "units"]),
+    ("server", &["admin", "auth", "config", "engine", "error", "grpc", "http", "route", "service", "units"]),
+    ("http", &["engine", "error", "route", "service"]),
+    ("grpc", &["engine", "error", "pb", "route", "service"]),
+    ("admin", &["route", "service", "version"]),
+    ("service", &["auth", "engine", "error", "route", "units"]),
     ("engine", &["error", "units"]),
-    ("auth", &["error"]),
+    ("auth", &["error", "route"]),
     ("error", &[]),
+    ("route", &[]),
     ("telemetry", &[]),
     ("units", &[]),
     ("version", &[]),

@@ -1,27 +1,38 @@
-//! What operators and their tools ask, on every door and without a key: probes, version, metrics.
+//! Probes, the version and the metrics.
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
+use axum::routing::{MethodRouter, get};
 use serde::Serialize;
 
+use crate::route::{Access, Endpoint, Route, Row};
 use crate::service::Service;
 use crate::service::metrics::CONTENT_TYPE;
 use crate::version;
 
-/// The probes and the version.
-pub fn router() -> Router<Service> {
-    Router::new()
-        .route("/livez", get(livez))
-        .route("/readyz", get(readyz))
-        .route("/health", get(readyz))
-        .route("/version", get(version))
-}
+type Handler = fn() -> MethodRouter<Service>;
+
+const PROBE: Route = Route::http(Endpoint::Probe, Access::Open);
+
+/// The probes and the version, which every listener serves.
+pub const PROBES: &[Row<Handler>] = &[
+    Row { path: "/livez", route: PROBE, handler: || get(livez) },
+    Row { path: "/readyz", route: PROBE, handler: || get(readyz) },
+    Row { path: "/health", route: PROBE, handler: || get(readyz) },
+    Row { path: "/version", route: PROBE, handler: || get(version) },
+];
+
+/// The metrics.
+pub const METRICS: &[Row<Handler>] = &[Row {
+    path: "/metrics",
+    route: Route::http(Endpoint::Metrics, Access::Open),
+    handler: || get(metrics),
+}];
 
 /// Metrics in Prometheus' text format.
-pub async fn metrics(State(service): State<Service>) -> Response {
+async fn metrics(State(service): State<Service>) -> Response {
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], service.metrics().render()).into_response()
 }
 

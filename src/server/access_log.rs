@@ -1,0 +1,209 @@
+//! The outermost layer of every listener: opens a request's record and closes it when the last byte of the answer has
+//! left or the caller has; asks for the key; and renders every failure in the dialect of the request's route.
+
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use axum::body::Body;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, Request, Response, header};
+use axum::response::IntoResponse;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use hyper::body::{Body as _, Frame, SizeHint};
+use tonic::{Code, Status};
+use tracing::error;
+
+use super::routing::Routes;
+use crate::auth::ApiKeys;
+use crate::error::ApiError;
+use crate::route::{Dialect, Protocol, Route};
+use crate::service::record::Record;
+use crate::service::uploads::Upload;
+use crate::service::{Call, Service};
+use crate::{grpc, http};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const APPLIED: HeaderName = HeaderName::from_static("x-mock-applied");
+
+/// What answers the requests of a listener; clones are the same.
+#[derive(Clone)]
+pub struct AccessLog(Arc<Inner>);
+
+struct Inner {
+    routes: Routes,
+    keys: ApiKeys,
+    service: Service,
+}
+
+impl AccessLog {
+    /// Answers by `routes`, to callers with one of `keys`.
+    pub fn new(routes: Routes, keys: ApiKeys, service: Service) -> Self {
+        Self(Arc::new(Inner { routes, keys, service }))
+    }
+
+    /// The row of the request with this head.
+    pub fn classify(&self, head: &Parts) -> Route {
+        self.0.routes.classify(head)
+    }
+
+    /// Answers a request to `route`, whose body and answer `upload` holds.
+    pub async fn answer(&self, route: Route, upload: Upload, request: Request<Body>) -> Response<LoggedBody> {
+        let record = Record::open(route, request.headers());
+        let mut closing = Closing {
+            record: record.clone(),
+            service: self.0.service.clone(),
+            status: None,
+            has_ended: false,
+        };
+        // A defect in one request ends that request alone.
+        let serving = AssertUnwindSafe(self.serve(&record, upload, request)).catch_unwind();
+        let response = tokio::select! {
+            biased;
+            served = serving => served.unwrap_or_else(|panic| panicked(&record, &*panic).into_response()),
+            // Open streams hear of it in their answer; this is for what has not been answered yet.
+            () = self.0.service.lifecycle().ending() => ApiError::Draining.into_response(),
+        };
+        let mut response = rendered(&record, response);
+        closing.note_head(&response);
+        // A body that is empty is never polled.
+        closing.has_ended = response.body().is_end_stream();
+        let headers = response.headers_mut();
+        headers.insert(REQUEST_ID, record.request_id().clone());
+        if let Some(applied) = record.applied() {
+            headers.insert(APPLIED, applied);
+        }
+        if route.dialect == Dialect::OpenAi && route.endpoint.is_api() {
+            http::add_openai_headers(headers, record.started().elapsed());
+        }
+        response.map(|body| LoggedBody { body, closing })
+    }
+
+    async fn serve(&self, record: &Record, upload: Upload, mut request: Request<Body>) -> Response<Body> {
+        let route = record.route();
+        let caller = match self.0.keys.admit(route.access, request.headers()) {
+            Ok(caller) => caller,
+            Err(error) => {
+                let reason = if matches!(error, ApiError::MissingKey) { "missing" } else { "wrong" };
+                self.0.service.metrics().auth_failure(reason);
+                return error.into_response();
+            }
+        };
+        record.note_caller(Arc::clone(&caller.0));
+        request.extensions_mut().insert(Call { caller, record: record.clone(), upload });
+        self.0.routes.dispatch(route.protocol, request).await
+    }
+}
+
+/// The response, or where a failure was left in it that failure in the route's dialect.
+fn rendered(record: &Record, mut response: Response<Body>) -> Response<Body> {
+    let Some(error) = response.extensions_mut().remove::<ApiError>() else { return response };
+    record.note_error(&error);
+    match record.route().dialect {
+        Dialect::OpenAi => {
+            let mut rendered = http::error::response(&error);
+            // Set by the router, which knows the allowed methods.
+            if let Some(allow) = response.headers_mut().remove(header::ALLOW) {
+                rendered.headers_mut().insert(header::ALLOW, allow);
+            }
+            rendered
+        }
+        Dialect::Grpc => grpc::status::response(error),
+    }
+}
+
+/// A panic that was caught around a call.
+fn panicked(record: &Record, panic: &(dyn std::any::Any + Send)) -> ApiError {
+    let reason = panic.downcast_ref::<String>().map(String::as_str);
+    let reason = reason.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
+    error!(request_id = record.request_id().to_str().unwrap_or_default(), reason, "a handler panicked");
+    ApiError::Internal
+}
+
+/// Closes the record when it is dropped.
+struct Closing {
+    record: Record,
+    service: Service,
+    status: Option<AnswerStatus>,
+    has_ended: bool,
+}
+
+#[derive(Clone, Copy)]
+enum AnswerStatus {
+    Http(u16),
+    Grpc(Code),
+}
+
+impl Closing {
+    fn note_head(&mut self, response: &Response<Body>) {
+        // tonic leaves the status of a failure there, and ours carries its error as the source.
+        let status = response.extensions().get::<Status>().and_then(std::error::Error::source);
+        if let Some(error) = status.and_then(|source| source.downcast_ref()) {
+            self.record.note_error(error);
+        }
+        self.status = match self.record.route().protocol {
+            Protocol::Http => Some(AnswerStatus::Http(response.status().as_u16())),
+            Protocol::Grpc => {
+                Status::from_header_map(response.headers()).map(|status| AnswerStatus::Grpc(status.code()))
+            }
+        };
+    }
+
+    fn note_trailers(&mut self, trailers: &HeaderMap) {
+        if let Some(status) = Status::from_header_map(trailers) {
+            self.status = Some(AnswerStatus::Grpc(status.code()));
+        }
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let route = self.record.route();
+        let status = match (self.status, route.protocol) {
+            (Some(AnswerStatus::Http(status)), _) => status.to_string(),
+            (Some(AnswerStatus::Grpc(code)), _) => format!("{code:?}"),
+            // The caller left before there was one.
+            (None, Protocol::Http) => "499".into(),
+            (None, Protocol::Grpc) => format!("{:?}", Code::Cancelled),
+        };
+        self.service.metrics().request(route.protocol, route.endpoint, &status);
+        self.record.log(&status, !self.has_ended);
+    }
+}
+
+/// A response body that notes how it ended. Dropping it drops the body first, whose own last notes are then in the
+/// record when it is closed.
+pub struct LoggedBody {
+    body: Body,
+    closing: Closing,
+}
+
+impl hyper::body::Body for LoggedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame
+            && let Some(trailers) = frame.trailers_ref()
+        {
+            self.closing.note_trailers(trailers);
+        }
+        // A body whose length is known is not polled again after its last byte.
+        self.closing.has_ended = frame.is_none() || self.body.is_end_stream();
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
