@@ -12,7 +12,7 @@ pub struct Backwards;
 
 impl Engine for Backwards {
     fn reply(&self, request: &GenerationRequest, _choice: usize) -> Reply {
-        let last = request.messages.last().map(Message::text).unwrap_or_default();
+        let last = request.prompt.messages().last().map(Message::text).unwrap_or_default();
         Reply::text(last.split(' ').rev().collect::<Vec<_>>().join(" "))
     }
 }

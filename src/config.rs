@@ -17,7 +17,6 @@ use clap::{ArgAction, ArgMatches, Args, CommandFactory, Parser, Subcommand};
 pub use doors::{DoorOptions, Port, Reflection};
 
 use crate::auth::AuthOptions;
-use crate::engine::PacingOptions;
 use crate::service::ServiceOptions;
 use crate::service::limits::LimitOptions;
 use crate::telemetry::LogOptions;
@@ -40,8 +39,6 @@ pub struct Config {
     pub auth: AuthOptions,
     #[command(flatten)]
     pub service: ServiceOptions,
-    #[command(flatten)]
-    pub pacing: PacingOptions,
     #[command(flatten)]
     pub limits: LimitOptions,
     #[command(flatten)]

@@ -4,22 +4,25 @@
 
 use axum::http::{HeaderMap, HeaderValue, header};
 
+use crate::api::chat::ChatRequest;
+use crate::api::fields::FromJson;
+use crate::api::json::Node;
+use crate::api::{ApiRequest, Validation};
 use crate::auth::{ApiKeys, AuthOptions};
-use crate::engine::{Budget, ChatParameters, EchoEngine, Generation, Pacing, Validation};
-use crate::service::simulation::Simulation;
+use crate::engine::{Budget, EchoEngine, Generation, Pacing};
+use crate::simulation::Directives;
+use tokio::time::Instant;
 
 /// A chat request's body, through to the engine. Gives what was said, where the request is a good one.
 pub fn chat_request(body: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(body).ok()?;
-    let (parameters, _) = crate::http::read_chat_request(text, Validation::Default).ok()?;
-    said(parameters)
+    said(ChatRequest::from_json(&Node::body(text, false).ok()?).ok()?)
 }
 
 /// A gRPC request's message, through to the engine.
 pub fn grpc_request(message: &[u8]) -> Option<String> {
     let (message, _) = crate::grpc::decode(&mut &*message).ok()?;
-    let (parameters, _) = crate::grpc::read_chat_request(message, true).ok()?;
-    said(parameters)
+    said(crate::grpc::read_chat_request(message, true, false).ok()?)
 }
 
 /// The value of an Authorization header, and of the directives' headers. Whether it is let in; only `Bearer 123` is.
@@ -29,7 +32,7 @@ pub fn headers(value: &[u8]) -> bool {
     for name in ["x-mock-ttft", "x-mock-itl", "x-mock-status"] {
         headers.insert(name, value.clone());
     }
-    let _ = Simulation::from_headers(&headers);
+    let _ = Directives::from_headers(&headers);
     headers.insert(header::AUTHORIZATION, value);
     let keys = ApiKeys::of(&AuthOptions::default(), vec!["123".parse().expect("a key")]);
     keys.check(&headers).is_ok()
@@ -40,10 +43,11 @@ pub fn config_file(text: &[u8]) -> bool {
     std::str::from_utf8(text).is_ok_and(|text| crate::config::check_file(text).is_empty())
 }
 
-fn said(parameters: ChatParameters) -> Option<String> {
-    let request = parameters.validate(Validation::Default).ok()?;
+fn said(request: ChatRequest) -> Option<String> {
+    let request = request.check("mock", Validation::Default).ok()?;
     let budget = Budget { tokens: 1000, bytes: 1 << 20 };
-    let generation = Generation::new(&EchoEngine::new(""), &request, Pacing::default(), budget).ok()?;
+    let generation =
+        Generation::new(&EchoEngine::new(""), &request, Pacing::default(), budget, Instant::now()).ok()?;
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without IO");
     let completion =
         runtime.block_on(crate::engine::Completion::collect(generation)).expect("an echo does not fail");

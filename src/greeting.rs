@@ -27,8 +27,8 @@ pub fn greet(server: &Server) {
         admin = address(admin),
         keys = accepted,
         models,
-        ttft = %units::shown(config.pacing.ttft),
-        itl = %units::shown(config.pacing.itl),
+        ttft = %units::shown(config.service.simulation.ttft),
+        itl = %units::shown(config.service.simulation.itl),
         "tokenecho {} is ready", crate::version::VERSION
     );
 }

@@ -24,6 +24,7 @@
 //! [`service`]; `docs/ARCHITECTURE.md` walks three requests through all of it.
 
 mod admin;
+pub mod api;
 pub mod auth;
 pub mod config;
 pub mod engine;
@@ -36,6 +37,7 @@ mod http;
 pub mod route;
 pub mod server;
 pub mod service;
+pub mod simulation;
 pub mod telemetry;
 pub mod units;
 pub mod version;

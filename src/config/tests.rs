@@ -37,8 +37,8 @@ fn a_flag_goes_before_a_variable_and_a_variable_before_the_file() {
 
     let (config, _) = load_with(&["--itl", "1ms"], &environment, file).expect("a config");
 
-    assert_eq!(config.pacing.itl, Duration::from_millis(1));
-    assert_eq!(config.pacing.ttft, Duration::from_millis(2));
+    assert_eq!(config.service.simulation.itl, Duration::from_millis(1));
+    assert_eq!(config.service.simulation.ttft, Duration::from_millis(2));
     assert_eq!(config.service.models.model, ["c", "d"]);
     assert_eq!(config.service.reply_prefix, "file");
 }

@@ -26,7 +26,7 @@ impl EchoEngine {
     fn say(&self, request: &GenerationRequest) -> String {
         let is_callers =
             |message: &&Message| matches!(message.role, Role::User | Role::Tool | Role::Function);
-        if let Some(message) = request.messages.iter().rev().find(is_callers) {
+        if let Some(message) = request.prompt.messages().iter().rev().find(is_callers) {
             return format!("{}{}", self.prefix, message.text());
         }
         let prefix = self.prefix.trim_end();
@@ -50,6 +50,6 @@ impl Engine for EchoEngine {
 
     fn replies(&self, request: &GenerationRequest) -> Vec<Reply> {
         let text = ByteString::from(self.say(request));
-        (0..request.n).map(|_| Reply::Text(text.clone())).collect()
+        (0..request.choices()).map(|_| Reply::Text(text.clone())).collect()
     }
 }

@@ -11,8 +11,8 @@ use futures_util::Stream;
 use tokio::time::Instant;
 
 use super::choice::{Bounds, RunningChoice};
-use super::pacing::Schedule;
 use super::request::GenerationRequest;
+use super::schedule::Schedule;
 use super::stop::StopSequences;
 use super::tokens::Tokens;
 use super::{Engine, Event, Pacing, Reply, Usage};
@@ -69,8 +69,10 @@ impl Generation {
         request: &GenerationRequest,
         pacing: Pacing,
         budget: Budget,
+        start: Instant,
     ) -> Result<Self, InvalidRequest> {
-        let share = Budget { tokens: budget.tokens / request.n, bytes: budget.bytes / request.n };
+        let share =
+            Budget { tokens: budget.tokens / request.choices(), bytes: budget.bytes / request.choices() };
         check_demand(request, share)?;
         let replies = engine.replies(request);
         for reply in &replies {
@@ -91,7 +93,7 @@ impl Generation {
         });
         Ok(Self {
             choices: choices.collect(),
-            schedule: Schedule::start(pacing),
+            schedule: Schedule::new(pacing, start),
             step: 0,
             due: None,
             phase: Phase::Start,

@@ -8,9 +8,8 @@ mod choice;
 mod echo;
 mod event;
 mod generation;
-mod pacing;
-mod parameters;
 mod request;
+mod schedule;
 mod stop;
 pub mod tokens;
 
@@ -20,12 +19,11 @@ use futures_util::stream::BoxStream;
 pub use echo::EchoEngine;
 pub use event::{Choice, Completion, Event, FinishReason, Usage};
 pub use generation::{Budget, Generation};
-pub use pacing::{Pacing, PacingOptions};
-pub use parameters::{
-    ChatParameters, StreamParameters, Validation, at_most, check_model, empty_array, empty_string,
-    unsupported_value,
+pub use request::{
+    Audio, CallKind, Content, File, GenerationRequest, Image, Message, Part, Prompt, ResponseFormat, Role,
+    Tool, ToolCall, ToolChoice,
 };
-pub use request::{Content, GenerationRequest, Message, Part, Role, Tool};
+pub use schedule::Pacing;
 
 use crate::error::ApiError;
 
@@ -49,7 +47,7 @@ pub trait Engine: Send + Sync + 'static {
 
     /// The replies of all choices. An engine whose choices say the same overrides this to make it once.
     fn replies(&self, request: &GenerationRequest) -> Vec<Reply> {
-        (0..request.n).map(|choice| self.reply(request, choice)).collect()
+        (0..request.choices()).map(|choice| self.reply(request, choice)).collect()
     }
 }
 

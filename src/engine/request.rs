@@ -1,4 +1,6 @@
-//! What every endpoint asks for, checked: a request that nobody has to check again.
+//! What an engine is asked for: a request that has been checked, in no protocol's types.
+
+use bytestring::ByteString;
 
 use super::stop::StopSequences;
 use super::tokens;
@@ -6,22 +8,28 @@ use super::tokens;
 /// A checked request: what an [`Engine`](super::Engine) sees.
 #[derive(Clone, Debug, Default)]
 pub struct GenerationRequest {
-    /// The model asked for, as the answer repeats it.
+    /// The model asked for.
     pub model: String,
-    /// The conversation so far, oldest first.
-    pub messages: Vec<Message>,
-    /// How many choices, at least 1.
+    /// What is to be answered.
+    pub prompt: Prompt,
+    /// How many choices for each prompt, at least 1.
     pub n: usize,
-    /// The most tokens a choice may say.
+    /// The most tokens a choice may have.
     pub max_tokens: Option<usize>,
-    /// The fewest tokens a choice has to say (vLLM's field).
+    /// The fewest tokens a choice must have (vLLM's field).
     pub min_tokens: usize,
     /// Whether a choice goes on until a limit cuts it (vLLM's field).
     pub ignore_eos: bool,
-    /// What ends a choice where it would appear; none of them empty.
+    /// Sequences that end a choice where they would appear; none of them empty.
     pub stop: Vec<String>,
     /// The tools a model could call.
     pub tools: Vec<Tool>,
+    /// Which of them it is to call; `None` where the request leaves that to the model.
+    pub tool_choice: Option<ToolChoice>,
+    /// Whether it may call several at once.
+    pub parallel_tool_calls: Option<bool>,
+    /// The format that the reply is to have; `None` for any.
+    pub response_format: Option<ResponseFormat>,
     /// Sampling temperature, 0 to 2.
     pub temperature: Option<f64>,
     /// Nucleus sampling, 0 to 1.
@@ -32,22 +40,74 @@ pub struct GenerationRequest {
     pub frequency_penalty: Option<f64>,
     /// Asks for the same answer to the same request.
     pub seed: Option<i64>,
-    /// The tier that serves the request, as the answer tells it.
-    pub service_tier: String,
-    /// Whether a streamed answer closes with its usage.
-    pub include_usage: bool,
 }
 
 impl GenerationRequest {
-    /// What looking for its stop sequences keeps in memory, in bytes.
-    pub fn memory_of_stops(&self) -> usize {
-        self.stop.iter().map(String::len).sum::<usize>() * StopSequences::BYTES_KEPT
+    /// How many replies are asked for: prompts times `n`.
+    pub fn choices(&self) -> usize {
+        self.prompt.count() * self.n
     }
 
-    /// Tokens of all texts, three more a message and three for the reply's opening.
+    /// Tokens of all texts; of a conversation three more a message and three for the reply's opening.
     pub fn prompt_tokens(&self) -> u32 {
-        let texts = self.messages.iter().flat_map(Message::texts).map(tokens::count).sum::<usize>();
-        u32::try_from(texts + 3 * self.messages.len() + 3).unwrap_or(u32::MAX)
+        let tokens = match &self.prompt {
+            Prompt::Chat(messages) => {
+                let texts = messages.iter().flat_map(Message::texts).map(tokens::count).sum::<usize>();
+                texts + 3 * messages.len() + 3
+            }
+            Prompt::Text(texts) => texts.iter().map(|text| tokens::count(text)).sum(),
+            Prompt::Ids(prompts) => prompts.iter().map(Vec::len).sum(),
+        };
+        u32::try_from(tokens).unwrap_or(u32::MAX)
+    }
+
+    /// What it keeps in memory beside its texts, in bytes, which may be several times what they were on the wire: its
+    /// messages, parts and calls, and the automata of its stop sequences.
+    pub fn overhead(&self) -> usize {
+        let stops = self.stop.iter().map(String::len).sum::<usize>() * StopSequences::BYTES_KEPT;
+        let messages = match &self.prompt {
+            Prompt::Chat(messages) => messages.iter().map(Message::overhead).sum(),
+            Prompt::Text(texts) => texts.len() * size_of::<ByteString>(),
+            Prompt::Ids(prompts) => prompts.len() * size_of::<Vec<u32>>(),
+        };
+        stops + messages + self.tools.len() * size_of::<Tool>()
+    }
+}
+
+/// What is to be answered.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Prompt {
+    /// One conversation, oldest message first.
+    Chat(Vec<Message>),
+    /// Texts to go on from, each answered by `n` choices.
+    Text(Vec<ByteString>),
+    /// The same as token ids.
+    Ids(Vec<Vec<u32>>),
+}
+
+impl Default for Prompt {
+    fn default() -> Self {
+        Self::Chat(Vec::new())
+    }
+}
+
+impl Prompt {
+    /// How many prompts there are; a conversation is one.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Chat(_) => 1,
+            Self::Text(texts) => texts.len(),
+            Self::Ids(prompts) => prompts.len(),
+        }
+    }
+
+    /// The messages of a conversation; empty for other prompts.
+    pub fn messages(&self) -> &[Message] {
+        match self {
+            Self::Chat(messages) => messages,
+            Self::Text(_) | Self::Ids(_) => &[],
+        }
     }
 }
 
@@ -56,25 +116,35 @@ impl GenerationRequest {
 pub struct Message {
     /// Who speaks.
     pub role: Role,
-    /// What is said; `None` where an assistant only calls tools.
+    /// The content; `None` where an assistant only calls tools.
     pub content: Option<Content>,
     /// An assistant's refusal, a text of its own.
     pub refusal: Option<String>,
-    /// Who speaks, by name.
+    /// The speaker's name.
     pub name: Option<String>,
-    /// The call that a tool's message answers.
+    /// The id of the call that a tool's message answers.
     pub tool_call_id: Option<String>,
-    /// Whether an assistant's message calls tools, a function or refers to audio, and may have no content.
-    pub has_calls: bool,
+    /// The tools that an assistant's message calls.
+    pub tool_calls: Vec<ToolCall>,
+    /// The id of an assistant's earlier audio answer.
+    pub audio: Option<String>,
 }
 
 impl Message {
-    /// A message that says `content`.
+    /// A message with this content.
     pub fn new(role: Role, content: Option<Content>) -> Self {
-        Self { role, content, refusal: None, name: None, tool_call_id: None, has_calls: false }
+        Self {
+            role,
+            content,
+            refusal: None,
+            name: None,
+            tool_call_id: None,
+            tool_calls: Vec::new(),
+            audio: None,
+        }
     }
 
-    /// The message as one text: parts joined by a newline, what is no text as `[image_url]` and the like.
+    /// The message as one text: parts joined by a newline, parts that are not text as `[image_url]` and the like.
     pub fn text(&self) -> String {
         match &self.content {
             None => String::new(),
@@ -92,9 +162,22 @@ impl Message {
         let parts = parts.iter().filter(|part| matches!(part, Part::Text(_) | Part::Refusal(_)));
         text.into_iter().chain(parts.map(Part::as_text)).chain(self.refusal.as_deref())
     }
+
+    fn overhead(&self) -> usize {
+        /// A boxed payload and what the allocator adds to it.
+        const PAYLOAD: usize = 96;
+        let parts = match &self.content {
+            Some(Content::Parts(parts)) => parts.iter().fold(0, |bytes, part| {
+                let payload = if matches!(part, Part::Text(_) | Part::Refusal(_)) { 0 } else { PAYLOAD };
+                bytes + size_of::<Part>() + payload
+            }),
+            Some(Content::Text(_)) | None => 0,
+        };
+        size_of::<Self>() + parts + self.tool_calls.len() * size_of::<ToolCall>()
+    }
 }
 
-/// What a message says.
+/// The content of a message.
 #[derive(Clone, Debug)]
 pub enum Content {
     /// One text.
@@ -103,34 +186,57 @@ pub enum Content {
     Parts(Vec<Part>),
 }
 
-/// One part of a message's content. Of media only the kind is kept.
+/// One part of a message's content.
 #[derive(Clone, Debug)]
 pub enum Part {
     /// A text.
     Text(String),
     /// An image.
-    ImageUrl {
-        /// How closely to look.
-        detail: Option<String>,
-    },
+    Image(Box<Image>),
     /// A sound.
-    InputAudio {
-        /// Its format.
-        format: String,
-    },
+    Audio(Box<Audio>),
     /// A file.
-    File,
+    File(Box<File>),
     /// An assistant's refusal.
     Refusal(String),
+}
+
+/// An image (`image_url` in the API reference).
+#[derive(Clone, Debug, Default)]
+pub struct Image {
+    /// Where it is, or the image itself as a data URL. It is never fetched.
+    pub url: String,
+    /// How closely to look at it.
+    pub detail: Option<String>,
+}
+
+/// A sound (`input_audio`).
+#[derive(Clone, Debug, Default)]
+pub struct Audio {
+    /// The sound, in base64.
+    pub data: String,
+    /// Its format.
+    pub format: String,
+}
+
+/// A file (`file`).
+#[derive(Clone, Debug, Default)]
+pub struct File {
+    /// Its name.
+    pub filename: Option<String>,
+    /// The file, in base64.
+    pub file_data: Option<String>,
+    /// The id of a file uploaded before.
+    pub file_id: Option<String>,
 }
 
 impl Part {
     fn as_text(&self) -> &str {
         match self {
             Self::Text(text) | Self::Refusal(text) => text,
-            Self::ImageUrl { .. } => "[image_url]",
-            Self::InputAudio { .. } => "[input_audio]",
-            Self::File => "[file]",
+            Self::Image(_) => "[image_url]",
+            Self::Audio(_) => "[input_audio]",
+            Self::File(_) => "[file]",
         }
     }
 
@@ -139,9 +245,9 @@ impl Part {
         match self {
             Self::Text(_) => "text",
             Self::Refusal(_) => "refusal",
-            Self::ImageUrl { .. } => "image_url",
-            Self::InputAudio { .. } => "input_audio",
-            Self::File => "file",
+            Self::Image(_) => "image_url",
+            Self::Audio(_) => "input_audio",
+            Self::File(_) => "file",
         }
     }
 }
@@ -149,7 +255,7 @@ impl Part {
 /// Who a message is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Instructions, in the newer models' word.
+    /// Instructions; the newer models' name for `system`.
     Developer,
     /// Instructions.
     System,
@@ -175,7 +281,7 @@ impl Role {
     ];
 
     /// The kinds of content part the API allows this role.
-    pub(super) fn part_kinds(self) -> &'static [&'static str] {
+    pub fn part_kinds(self) -> &'static [&'static str] {
         match self {
             Self::User => &["text", "image_url", "input_audio", "file"],
             Self::Assistant => &["text", "refusal"],
@@ -185,11 +291,92 @@ impl Role {
     }
 }
 
+/// The two kinds of tool: one takes arguments that a schema describes, the other free text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallKind {
+    /// A function; its arguments are JSON.
+    Function,
+    /// A custom tool; its input is free text.
+    Custom,
+}
+
+impl CallKind {
+    /// Both kinds, in the API's spelling.
+    pub const NAMES: [(&'static str, Self); 2] = [("function", Self::Function), ("custom", Self::Custom)];
+
+    /// The API's name for the kind, which is also the name of the field that describes the tool.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Function => "function",
+            Self::Custom => "custom",
+        }
+    }
+}
+
 /// A tool that a model could call.
 #[derive(Clone, Debug)]
 pub struct Tool {
+    /// What it takes.
+    pub kind: CallKind,
     /// Its name: 1 to 64 letters, digits, `_` or `-`.
     pub name: String,
-    /// The wire's word for its kind, `function` or `custom`; also where its name stands.
-    pub kind: &'static str,
+    /// What it does.
+    pub description: Option<String>,
+    /// A function's `parameters`, a custom tool's `format`: an object, as JSON.
+    pub schema: Option<Box<str>>,
+    /// Whether calls must obey the schema.
+    pub strict: Option<bool>,
+}
+
+/// A tool that an assistant called.
+#[derive(Clone, Debug)]
+pub struct ToolCall {
+    /// The call's id; the deprecated `function_call` has none.
+    pub id: Option<String>,
+    /// What was called.
+    pub kind: CallKind,
+    /// The tool's name.
+    pub name: String,
+    /// A function's arguments, as JSON; a custom tool's input.
+    pub arguments: String,
+}
+
+/// Which tool the model is to call (`tool_choice`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToolChoice {
+    /// None.
+    None,
+    /// None, one or several, as the model sees fit.
+    Auto,
+    /// At least one.
+    Required,
+    /// This one.
+    Named {
+        /// Its kind.
+        kind: CallKind,
+        /// Its name.
+        name: String,
+    },
+    /// One of some: the API's `allowed_tools` object, as JSON.
+    Allowed(Box<str>),
+}
+
+/// The format that the reply is to have (`response_format`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResponseFormat {
+    /// Any text.
+    Text,
+    /// A JSON object.
+    JsonObject,
+    /// JSON that obeys a schema.
+    JsonSchema {
+        /// The schema's name.
+        name: String,
+        /// What the reply is for.
+        description: Option<String>,
+        /// The schema, as JSON.
+        schema: Option<Box<str>>,
+        /// Whether the reply must obey it.
+        strict: Option<bool>,
+    },
 }

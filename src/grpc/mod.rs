@@ -4,17 +4,15 @@
 //! health (Check and Watch) and reflection (v1 and v1alpha).
 
 mod call;
-mod chat;
 pub(crate) mod codec;
-mod convert;
 mod health;
-mod models;
+mod openai;
 pub mod status;
 
 #[cfg(any(test, fuzzing))]
 pub use codec::decode;
 #[cfg(any(test, fuzzing))]
-pub use convert::read as read_chat_request;
+pub use openai::read_chat_request;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
@@ -54,9 +52,9 @@ const fn method(path: &'static str, endpoint: Endpoint, access: Access) -> Row<(
 pub fn router(service: Service, reflection: bool) -> Router {
     // Messages are bounded here and not by tonic's own default of 4 MiB; too large a one is told by `call`.
     let most = usize::try_from(service.limits().max_body).unwrap_or(usize::MAX);
-    let chat = ChatServiceServer::new(chat::Chat::new(service.clone())).max_decoding_message_size(most);
+    let chat = ChatServiceServer::new(openai::Chat::new(service.clone())).max_decoding_message_size(most);
     let models =
-        ModelServiceServer::new(models::Models::new(service.clone())).max_decoding_message_size(most);
+        ModelServiceServer::new(openai::Models::new(service.clone())).max_decoding_message_size(most);
     let health = HealthServer::new(health::HealthService::new(service.lifecycle().clone()));
     let mut routes = Routes::new(chat).add_service(models).add_service(health);
     if reflection {

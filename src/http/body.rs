@@ -8,21 +8,32 @@ use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 
-use crate::error::{ApiError, InvalidRequest};
-use crate::service::Service;
+use crate::api::Validation;
+use crate::api::fields::FromJson;
+use crate::api::json::{Node, malformed};
+use crate::error::ApiError;
 use crate::service::uploads::Upload;
+use crate::service::{Call, Service};
 
 /// The text of a JSON body, not parsed yet: what is parsed borrows from it.
 pub struct JsonBody(Bytes);
 
 impl JsonBody {
-    /// The body as text.
+    /// The request that the body is.
     ///
     /// # Errors
-    /// A body that is not UTF-8.
-    pub fn text(&self) -> Result<&str, InvalidRequest> {
-        std::str::from_utf8(&self.0)
-            .map_err(|error| super::json::malformed(format_args!("it is not UTF-8, {error}")))
+    /// A body that is not UTF-8 or not JSON, and the first value of another type or shape, with its place.
+    pub async fn read<R>(self, service: &Service, call: &Call) -> Result<R, ApiError>
+    where
+        R: FromJson + Send + 'static,
+    {
+        let strict = service.validation() == Validation::Strict;
+        let read = move || {
+            let text = std::str::from_utf8(&self.0)
+                .map_err(|error| malformed(format_args!("it is not UTF-8, {error}")))?;
+            Ok(R::from_json(&Node::body(text, strict)?)?)
+        };
+        service.run(call, read).await
     }
 }
 
@@ -59,7 +70,7 @@ const FIRST_BUFFER: u64 = 256 * 1024;
 fn refusal(error: axum::Error) -> ApiError {
     match error.into_inner().downcast::<ApiError>() {
         Ok(refusal) => *refusal,
-        Err(error) => super::json::malformed(format_args!("it did not arrive whole, {error}")).into(),
+        Err(error) => malformed(format_args!("it did not arrive whole, {error}")).into(),
     }
 }
 
@@ -96,12 +107,20 @@ fn check_media(headers: &HeaderMap) -> Result<(), ApiError> {
     }
 }
 
-/// An answer of `value` as JSON, which may be several times as large as what it is made of: whatever it has beyond
-/// the `held` bytes is held of the budget of all bodies as well.
+/// An answer of `value` as JSON. It may be several times as large as the `text` bytes that it is made of, and whatever
+/// it has beyond them is held of the budget of all bodies as well.
 ///
 /// # Errors
 /// [`ApiError::RateLimited`] where there is no room for it.
-pub fn held_json(value: &impl serde::Serialize, held: usize, upload: &Upload) -> Result<Response, ApiError> {
+pub async fn json<T>(service: &Service, call: &Call, text: usize, value: T) -> Result<Response, ApiError>
+where
+    T: serde::Serialize + Send + 'static,
+{
+    let upload = call.upload.clone();
+    service.run(call, move || write_json(&value, text, &upload)).await
+}
+
+fn write_json(value: &impl serde::Serialize, held: usize, upload: &Upload) -> Result<Response, ApiError> {
     // Braces and names of a small answer.
     const FRAME: usize = 1024;
     let mut json =

@@ -4,14 +4,9 @@
 //! [`ApiError`](crate::error::ApiError) in the API's shape, unknown paths and methods included.
 
 mod body;
-mod chat;
 pub mod error;
-mod json;
-mod models;
+mod openai;
 mod sse;
-
-#[cfg(any(test, fuzzing))]
-pub use chat::read as read_chat_request;
 
 use std::time::Duration;
 
@@ -30,9 +25,9 @@ pub type Handler = fn() -> MethodRouter<Service>;
 
 /// Every route of the OpenAI API.
 pub const ROUTES: &[Row<Handler>] = &[
-    Row { path: "/v1/chat/completions", route: CHAT, handler: || post(chat::create_chat_completion) },
-    Row { path: "/v1/models", route: MODELS, handler: || get(models::list_models) },
-    Row { path: "/v1/models/{*model}", route: MODELS, handler: || get(models::get_model) },
+    Row { path: "/v1/chat/completions", route: CHAT, handler: || post(openai::chat::create) },
+    Row { path: "/v1/models", route: MODELS, handler: || get(openai::models::list) },
+    Row { path: "/v1/models/{*model}", route: MODELS, handler: || get(openai::models::get) },
 ];
 
 const CHAT: Route = Route::http(Endpoint::ChatCompletions, Access::Key);

@@ -92,7 +92,8 @@ impl AccessLog {
             }
         };
         record.note_caller(Arc::clone(&caller.0));
-        request.extensions_mut().insert(Call { caller, record: record.clone(), upload });
+        let call = Call::new(caller, record.clone(), upload, request.headers());
+        request.extensions_mut().insert(call);
         self.0.routes.dispatch(route.protocol, request).await
     }
 }

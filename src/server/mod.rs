@@ -24,7 +24,7 @@ use tokio::sync::Semaphore;
 
 use crate::auth::{ApiKey, ApiKeys, AuthOptions, KeyFileError};
 use crate::config::{Config, Port};
-use crate::engine::{EchoEngine, Engine, Pacing};
+use crate::engine::{EchoEngine, Engine};
 use crate::service::Service;
 use crate::service::lifecycle::{Lifecycle, Phase};
 use access_log::AccessLog;
@@ -78,8 +78,8 @@ impl Server {
         config.doors.port = 0;
         config.doors.grpc_port = Port::At(0);
         config.doors.admin_port = Some(Port::Off);
-        config.pacing.ttft = Duration::ZERO;
-        config.pacing.itl = Duration::ZERO;
+        config.service.simulation.ttft = Duration::ZERO;
+        config.service.simulation.itl = Duration::ZERO;
         Builder { config, engine: None }
     }
 
@@ -94,13 +94,7 @@ impl Server {
         check_reach(&addresses, &config.auth, &keys)?;
 
         let lifecycle = Lifecycle::starting();
-        let service = Service::new(
-            engine,
-            config.service.clone(),
-            config.limits.clone(),
-            Pacing::from(&config.pacing),
-            lifecycle.clone(),
-        );
+        let service = Service::new(engine, config.service.clone(), config.limits.clone(), lifecycle.clone());
         let connections = Connections::new(service.clone());
         let api = AccessLog::new(Routes::api(&service, &config.doors), keys.clone(), service.clone());
         let places = Arc::new(Semaphore::new(service.limits().max_connections()));
@@ -194,8 +188,8 @@ impl Builder {
 
     /// Waits so long before the first token, and between two.
     pub fn pacing(mut self, ttft: Duration, itl: Duration) -> Self {
-        self.config.pacing.ttft = ttft;
-        self.config.pacing.itl = itl;
+        self.config.service.simulation.ttft = ttft;
+        self.config.service.simulation.itl = itl;
         self
     }
 

@@ -16,15 +16,13 @@ use tracing::{error, info};
 use super::record::Record;
 use super::uploads::Upload;
 use super::{Call, Service, unix_time};
+use crate::api::Head;
 use crate::engine::{Completion, Event, Generation, GenerationRequest, Usage};
 use crate::error::ApiError;
 
 /// A stream of events; dropping it is cancelling, and nothing outlives it.
 pub struct Answer {
-    /// What every object of the answer repeats.
-    pub heading: Heading,
-    /// Whether a streamed answer closes with its usage.
-    pub include_usage: bool,
+    head: Head,
     generation: Generation,
     /// Made when the generation first has to wait.
     ending: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
@@ -33,33 +31,6 @@ pub struct Answer {
     _permit: OwnedSemaphorePermit,
     /// The reply is made of the body, so it keeps what the body held.
     upload: Upload,
-}
-
-/// What every object of one answer repeats.
-#[derive(Clone, Debug)]
-pub struct Heading {
-    /// The answer's id, in the API's form.
-    pub id: String,
-    /// When it was begun, in seconds since 1970.
-    pub created: i64,
-    /// The model that answers, as the request names it.
-    pub model: String,
-    /// The tier that serves it.
-    pub service_tier: String,
-    /// What answers: the same for every request to one version.
-    pub system_fingerprint: &'static str,
-}
-
-impl Heading {
-    fn new(request: GenerationRequest) -> Self {
-        Self {
-            id: format!("chatcmpl-{:032x}", rand::random::<u128>()),
-            created: unix_time(),
-            model: request.model,
-            service_tier: request.service_tier,
-            system_fingerprint: concat!("fp_tokenecho_", env!("CARGO_PKG_VERSION")),
-        }
-    }
 }
 
 impl Answer {
@@ -77,11 +48,15 @@ impl Answer {
             ending: None,
             is_over: false,
             meter: Meter::start(service.clone(), call.record.clone(), prompt_tokens),
-            include_usage: request.include_usage,
-            heading: Heading::new(request),
+            head: Head { id: rand::random(), created: unix_time(), model: request.model },
             _permit: permit,
             upload: call.upload.clone(),
         }
+    }
+
+    /// What every object of the answer repeats.
+    pub fn head(&self) -> &Head {
+        &self.head
     }
 
     /// Waits for the whole answer, as long as its stream would have lasted. What it grows to is held of the budget
@@ -89,16 +64,15 @@ impl Answer {
     ///
     /// # Errors
     /// The first failure, or that there is no room for it.
-    pub async fn complete(self) -> Result<(Heading, Completion), ApiError> {
-        let heading = self.heading.clone();
+    pub async fn complete(self) -> Result<Completion, ApiError> {
         let upload = self.upload.clone();
-        let held = self.map(|event| {
+        Completion::collect(self.map(|event| {
             if let Ok(Event::Delta { text, .. }) = &event {
                 upload.hold(text.len())?;
             }
             event
-        });
-        Ok((heading, Completion::collect(held).await?))
+        }))
+        .await
     }
 
     /// The next event, with a panic of the engine told as the failure it is.

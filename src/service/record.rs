@@ -13,10 +13,10 @@ use tokio::time::Instant;
 use tracing::{debug, info};
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
-use super::simulation::Simulation;
 use crate::engine::Usage;
-use crate::error::{ApiError, InvalidRequest};
+use crate::error::ApiError;
 use crate::route::Route;
+use crate::simulation::Directives;
 
 /// A request's record; clones are the same record.
 #[derive(Clone)]
@@ -25,8 +25,6 @@ pub struct Record(Arc<Inner>);
 struct Inner {
     request_id: HeaderValue,
     route: Route,
-    /// What the headers ask of the mock; faults in it are told where it is used.
-    steering: Result<Simulation, InvalidRequest>,
     trace_id: Option<String>,
     started: Instant,
     notes: Mutex<Notes>,
@@ -49,7 +47,6 @@ impl Record {
         Self(Arc::new(Inner {
             request_id: request_id(headers),
             route,
-            steering: Simulation::from_headers(headers),
             trace_id: trace_id(headers),
             started: Instant::now(),
             notes: Mutex::default(),
@@ -71,15 +68,7 @@ impl Record {
         self.0.started
     }
 
-    /// What its headers ask of the mock.
-    ///
-    /// # Errors
-    /// The fault in them.
-    pub fn steering(&self) -> Result<Simulation, InvalidRequest> {
-        self.0.steering.clone()
-    }
-
-    /// What was applied of that, as `x-mock-applied` tells it.
+    /// The directives that were applied, as `x-mock-applied` writes them.
     pub fn applied(&self) -> Option<HeaderValue> {
         self.notes().applied.as_deref().and_then(|applied| HeaderValue::from_str(applied).ok())
     }
@@ -95,9 +84,9 @@ impl Record {
     }
 
     /// Notes what was applied of the request's directives, if it gave any.
-    pub fn note_applied(&self, simulation: &Simulation) {
-        if *simulation != Simulation::default() {
-            self.notes().applied = Some(simulation.to_string());
+    pub fn note_applied(&self, directives: &Directives) {
+        if *directives != Directives::default() {
+            self.notes().applied = Some(directives.to_string());
         }
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use tokenecho::Server;
-use tokenecho::engine::Validation;
+use tokenecho::api::Validation;
 
 use crate::support::http::{chat, chunks, completion, echoed, events, failure, say, with};
 use crate::support::{bare_echo, start};
@@ -349,8 +349,8 @@ async fn directives_steer_one_request_and_say_so() {
 
 #[tokio::test]
 async fn directives_that_are_off_steer_nothing() {
-    let off = tokenecho::service::simulation::Switch::Off;
-    let server = start(bare_echo().configure(|config| config.service.directives = off)).await;
+    let off = tokenecho::simulation::Switch::Off;
+    let server = start(bare_echo().configure(|config| config.service.simulation.directives = off)).await;
     let url = format!("{}/chat/completions", server.base_url());
 
     let request = reqwest::Client::new().post(url).header("x-mock-status", "500").json(&say("a"));
@@ -379,7 +379,7 @@ struct Panicking;
 
 impl tokenecho::Engine for Panicking {
     fn reply(&self, request: &tokenecho::engine::GenerationRequest, _: usize) -> tokenecho::engine::Reply {
-        assert_ne!(request.messages[0].text(), "at once", "a panic of the engine");
+        assert_ne!(request.prompt.messages()[0].text(), "at once", "a panic of the engine");
         let pieces = ["one", " two"].into_iter().map(|piece| Ok(piece.into()));
         let pieces = tokio_stream::iter(pieces.chain(std::iter::from_fn(|| panic!("a panic in the middle"))));
         tokenecho::engine::Reply::Pieces(Box::pin(pieces))

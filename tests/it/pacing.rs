@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use serde_json::json;
+use tokenecho::api::chat::{ChatRequest, StopSequences};
+use tokenecho::api::{ApiRequest, Validation};
 use tokenecho::engine::{
-    Budget, ChatParameters, Completion, Content, EchoEngine, Engine, Event, Generation, Message, Pacing,
-    Role, Validation,
+    Budget, Completion, Content, EchoEngine, Engine, Event, Generation, Message, Pacing, Role,
 };
 use tokio::time::Instant;
 
@@ -16,15 +17,15 @@ use crate::support::{bare_echo, start};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn generation(text: &str, pacing: Pacing, change: impl FnOnce(&mut ChatParameters)) -> Generation {
-    let mut parameters = ChatParameters {
+fn generation(text: &str, pacing: Pacing, change: impl FnOnce(&mut ChatRequest)) -> Generation {
+    let mut parameters = ChatRequest {
         messages: vec![Message::new(Role::User, Some(Content::Text(text.into())))],
-        ..ChatParameters::default()
+        ..ChatRequest::default()
     };
     change(&mut parameters);
-    let request = parameters.validate(Validation::Lenient).expect("a good request");
+    let request = parameters.check("mock", Validation::Lenient).expect("a good request");
     let engine: Arc<dyn Engine> = Arc::new(EchoEngine::new(""));
-    Generation::new(&*engine, &request, pacing, Budget { tokens: 1000, bytes: 1 << 20 })
+    Generation::new(&*engine, &request, pacing, Budget { tokens: 1000, bytes: 1 << 20 }, Instant::now())
         .expect("within budget")
 }
 
@@ -102,7 +103,7 @@ async fn a_late_token_does_not_push_those_behind_it() {
 #[tokio::test(start_paused = true)]
 async fn a_stop_sequence_makes_no_token_late() {
     let generation = generation("one two three", Pacing { ttft: SECOND, itl: SECOND }, |parameters| {
-        parameters.stop = vec![" two four".into()];
+        parameters.stop = StopSequences(vec![" two four".into()]);
     });
 
     let deltas: Vec<_> = told(generation).await.into_iter().filter(|(_, what)| *what == "delta").collect();

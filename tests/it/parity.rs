@@ -1,7 +1,7 @@
 //! One table of requests, four ways in: whichever a caller takes, the answer is the same.
 
 use serde_json::{Value, json};
-use tokenecho::{Server, engine::Validation};
+use tokenecho::{Server, api::Validation};
 use tonic::Request;
 
 use crate::support::{self, bare_echo, start};
@@ -12,8 +12,18 @@ mod custom_engine;
 
 /// Requests as the HTTP API takes them. What only one protocol can say wrong is tested in its own file.
 fn table() -> Vec<Value> {
-    let user = |content: Value| json!([{"role": "user", "content": content}]);
-    let hello = || user("Hello there, it's you.".into());
+    [answered(), refused(), with_tools(), with_bad_tools()].concat()
+}
+
+fn user(content: impl Into<Value>) -> Value {
+    json!([{"role": "user", "content": content.into()}])
+}
+
+fn hello() -> Value {
+    user("Hello there, it's you.")
+}
+
+fn answered() -> Vec<Value> {
     vec![
         json!({"messages": hello()}),
         json!({"messages": hello(), "model": "gpt-4o", "n": 3}),
@@ -26,8 +36,8 @@ fn table() -> Vec<Value> {
         json!({"messages": hello(), "max_tokens": 40, "ignore_eos": true}),
         json!({"messages": hello(), "min_tokens": 9}),
         json!({"messages": hello(), "min_tokens": 9, "max_tokens": 12, "n": 2, "stop": ["it's"]}),
-        json!({"messages": user("日本語、한국어 👩‍👩‍👧 \u{0} \u{202e} \"quoted\"\n\t end ".into())}),
-        json!({"messages": user("".into())}),
+        json!({"messages": user("日本語、한국어 👩‍👩‍👧 \u{0} \u{202e} \"quoted\"\n\t end ")}),
+        json!({"messages": user("")}),
         json!({"messages": user(json!([{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "x"}},
             {"type": "text", "text": "b"}, {"type": "file", "file": {"file_id": "f"}}]))}),
         json!({"messages": [{"role": "system", "content": "be brief"}]}),
@@ -39,7 +49,11 @@ fn table() -> Vec<Value> {
             "presence_penalty": -2, "frequency_penalty": 2, "reasoning_effort": "low", "verbosity": "high",
             "tools": [{"type": "function", "function": {"name": "f", "description": "d"}}]}),
         json!({"messages": hello(), "simulation": {"ttft": "1ms", "itl": "1ms"}}),
-        // From here on, failures.
+    ]
+}
+
+fn refused() -> Vec<Value> {
+    vec![
         json!({"messages": []}),
         json!({"messages": [{"content": "nobody speaks"}]}),
         json!({"messages": [{"role": "user"}]}),
@@ -77,13 +91,73 @@ fn table() -> Vec<Value> {
         json!({"messages": hello(), "metadata": (0..17).map(|i| (i.to_string(), json!("v"))).collect::<serde_json::Map<_, _>>()}),
         json!({"messages": vec![json!({"role": "user", "content": "x"}); 2049]}),
         json!({"messages": hello(), "n": 128, "max_tokens": 1_000_000, "ignore_eos": true}),
-        json!({"messages": user("word ".repeat(1000).into()), "n": 128}),
+        json!({"messages": user("word ".repeat(1000)), "n": 128}),
         json!({"messages": hello(), "simulation": {"status": 429}}),
         json!({"messages": hello(), "simulation": {"status": 503}}),
         json!({"messages": hello(), "simulation": {"status": 418}}),
         json!({"messages": hello(), "simulation": {"status": 200}}),
         json!({"messages": hello(), "simulation": {"itl": "soon"}}),
     ]
+}
+
+fn with_tools() -> Vec<Value> {
+    vec![
+        json!({"messages": hello(), "response_format": {"type": "json_object"}, "tool_choice": "auto",
+            "parallel_tool_calls": true, "tools": [tool(&json!({"type": "object"})), custom(&json!({"type": "text"}))]}),
+        json!({"messages": hello(), "tool_choice": {"type": "function", "function": {"name": "f"}},
+            "tools": [tool(&json!({"a": [{"b": {}}]}))], "response_format": {"type": "json_schema",
+            "json_schema": {"name": "s", "description": "d", "strict": true, "schema": {"type": "object"}}}}),
+        json!({"messages": hello(), "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto"}},
+            "tools": [tool(&json!({}))]}),
+        json!({"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [{"id": "c",
+            "type": "custom", "custom": {"name": "f", "input": "free text"}}]},
+            {"role": "tool", "content": "result", "tool_call_id": "c"}]}),
+    ]
+}
+
+fn with_bad_tools() -> Vec<Value> {
+    vec![
+        json!({"messages": hello(), "tools": [tool(&json!("no object"))]}),
+        json!({"messages": hello(), "tools": [tool(&json!({})), tool(&json!([1]))]}),
+        json!({"messages": hello(), "tools": [tool(&deep(123))]}),
+        json!({"messages": hello(), "tools": [tool(&deep(124))]}),
+        json!({"messages": hello(), "tools": [custom(&json!(7))]}),
+        json!({"messages": hello(), "tool_choice": "always"}),
+        json!({"messages": hello(), "tool_choice": 7}),
+        json!({"messages": hello(), "tool_choice": {}}),
+        json!({"messages": hello(), "tool_choice": {"type": "tool"}}),
+        json!({"messages": hello(), "tool_choice": {"type": "function"}}),
+        json!({"messages": hello(), "tool_choice": {"type": "function", "function": {"name": 7}}}),
+        json!({"messages": hello(), "tool_choice": {"type": "custom", "custom": {}}}),
+        json!({"messages": hello(), "tool_choice": {"type": "allowed_tools", "allowed_tools": []}}),
+        json!({"messages": hello(), "tool_choice": {"type": "function", "function": {"name": "f", "more": 1}}}),
+        json!({"messages": hello(), "response_format": "json"}),
+        json!({"messages": hello(), "response_format": {}}),
+        json!({"messages": hello(), "response_format": {"type": "xml"}}),
+        json!({"messages": hello(), "response_format": {"type": ["text"]}}),
+        json!({"messages": hello(), "response_format": {"type": "text", "type_of": "text"}}),
+        json!({"messages": hello(), "response_format": {"type": "json_schema"}}),
+        json!({"messages": hello(), "response_format": {"type": "json_schema", "json_schema": {}}}),
+        json!({"messages": hello(), "response_format": {"type": "json_schema", "json_schema": {"name": "s",
+            "schema": "no object"}}}),
+        json!({"messages": hello(), "response_format": {"type": "json_schema", "json_schema": {"name": "s",
+            "strict": "yes"}}}),
+        json!({"messages": hello(), "response_format": {"type": "json_schema", "json_schema": {"name": "s",
+            "schema": deep(125)}}}),
+    ]
+}
+
+fn tool(parameters: &Value) -> Value {
+    json!({"type": "function", "function": {"name": "f", "parameters": parameters}})
+}
+
+fn custom(format: &Value) -> Value {
+    json!({"type": "custom", "custom": {"name": "c", "format": format}})
+}
+
+/// An object so many levels deep.
+fn deep(levels: usize) -> Value {
+    (0..levels).fold(json!({}), |inner, _| json!({"a": inner}))
 }
 
 #[tokio::test]
@@ -137,11 +211,11 @@ async fn check(server: &Server, request: &Value) {
     let streamed = http_stream(server, &with_usage).await;
     let grpc_unary = match grpc.create_chat_completion(Request::new(message)).await {
         Ok(answer) => Ok(plain(support::grpc::object("CreateChatCompletionResponse", answer.get_ref()))),
-        Err(status) => Err(support::grpc::failure(&status)),
+        Err(status) => Err(without_json_suffix(support::grpc::failure(&status))),
     };
     let grpc_stream = match grpc.stream_chat_completion(Request::new(message_with_usage)).await {
         Ok(items) => Ok(grpc_items(items.into_inner()).await),
-        Err(status) => Err(support::grpc::failure(&status)),
+        Err(status) => Err(without_json_suffix(support::grpc::failure(&status))),
     };
 
     assert_eq!(unary, grpc_unary, "unary, HTTP and gRPC: {request}");
@@ -151,6 +225,11 @@ async fn check(server: &Server, request: &Value) {
         (Err(unary), Err(stream)) => assert_eq!(unary, stream, "unary and stream: {request}"),
         _ => panic!("unary {unary:?} and stream {streamed:?}: {request}"),
     }
+}
+
+/// A gRPC failure as HTTP would name its place: over gRPC a field that carries JSON in a string is called `…_json`.
+fn without_json_suffix((status, error): (u16, Value)) -> (u16, Value) {
+    (status, serde_json::from_str(&error.to_string().replace("_json", "")).expect("still JSON"))
 }
 
 type Outcome<T> = Result<T, (u16, Value)>;

@@ -3,10 +3,12 @@
 
 use futures_util::StreamExt;
 use proptest::prelude::*;
+use tokenecho::api::chat::{ChatRequest, StopSequences};
+use tokenecho::api::{ApiRequest, Validation};
 use tokenecho::engine::tokens::Tokens;
 use tokenecho::engine::{
-    Budget, ChatParameters, Completion, Content, Engine, Event, FinishReason, Generation, GenerationRequest,
-    Message, Pacing, Reply, Role, Validation,
+    Budget, Completion, Content, Engine, Event, FinishReason, Generation, GenerationRequest, Message, Pacing,
+    Reply, Role,
 };
 
 /// Says a text as known whole, or piece by piece with pauses in between.
@@ -51,17 +53,23 @@ fn expected(text: &str, limit: Option<usize>, stops: &[String]) -> (String, Fini
 }
 
 fn generation(text: &str, in_pieces: bool, n: i64, limit: Option<usize>, stops: &[String]) -> Generation {
-    let parameters = ChatParameters {
+    let parameters = ChatRequest {
         messages: vec![Message::new(Role::User, Some(Content::Text("x".into())))],
         n: Some(n),
         max_tokens: limit.map(|limit| i64::try_from(limit).expect("small")),
-        stop: stops.to_vec(),
-        ..ChatParameters::default()
+        stop: StopSequences(stops.to_vec()),
+        ..ChatRequest::default()
     };
-    let request = parameters.validate(Validation::Lenient).expect("a good request");
+    let request = parameters.check("mock", Validation::Lenient).expect("a good request");
     let engine = Fixed { text: text.into(), in_pieces };
-    Generation::new(&engine, &request, Pacing::default(), Budget { tokens: 10_000, bytes: 1 << 20 })
-        .expect("small")
+    Generation::new(
+        &engine,
+        &request,
+        Pacing::default(),
+        Budget { tokens: 10_000, bytes: 1 << 20 },
+        tokio::time::Instant::now(),
+    )
+    .expect("small")
 }
 
 proptest! {

@@ -102,12 +102,24 @@ fn to_proto(body: &Value) -> Value {
     if let Some(Value::Array(tools)) = body.get_mut("tools") {
         for tool in tools {
             *tool = without_type(tool.take());
+            into_text(&mut tool["function"], "parameters");
+            into_text(&mut tool["custom"], "format");
+            tool.as_object_mut().expect("an object").retain(|_, kind| !kind.is_null());
         }
     }
+    into_text(&mut body, "tool_choice");
+    into_text(&mut body, "response_format");
     if let Some(Value::String(stop)) = body.get("stop").cloned() {
         body["stop"] = json!([stop]);
     }
     body
+}
+
+/// Puts a free-form field into its `…_json` twin.
+fn into_text(object: &mut Value, name: &str) {
+    if let Some(value) = object.as_object_mut().and_then(|object| object.remove(name)) {
+        object[format!("{name}_json")] = value.to_string().into();
+    }
 }
 
 fn without_type(mut value: Value) -> Value {

@@ -1,8 +1,11 @@
-//! JSON that knows its place: a value read on demand, whose every fault names where it stands, such as
+//! JSON that knows its place: a value read on demand, whose every error names where it stands, such as
 //! `messages[2].content[0].type`, and carries the API's code.
 //!
 //! A body is never turned into a tree. A [`Node`] borrows the text of one value; asking it for its fields or
 //! items borrows theirs. Only known fields are kept, so what a body costs does not depend on what else is in it.
+//!
+//! Why not a library: serde with path tracking cannot give the API's codes, validator crates know no places in a
+//! body, and trees cost memory for what is never read.
 
 mod visit;
 
@@ -14,22 +17,23 @@ use serde_json::value::RawValue;
 
 use visit::{Entries, EntriesVisitor, Items, ItemsVisitor, KnownFields, Text};
 
-use crate::engine::{at_most, unsupported_value};
+use super::check::{at_most, unsupported_value};
 use crate::error::{InvalidRequest, shown};
 
-/// Nesting beyond this is refused, in values that nobody reads as well.
+/// Nesting beyond this is refused, in values that are never read as well.
 const MAX_DEPTH: usize = 128;
 
-/// A body that is no JSON.
+/// The error of a body that is not JSON.
 pub fn malformed(why: impl fmt::Display) -> InvalidRequest {
     let message = format!("We could not parse the JSON body of your request: {why}");
     InvalidRequest { message, param: None, code: None }
 }
 
-/// Where a value stands in the body.
+/// Where a value stands.
 #[derive(Clone, Copy)]
 enum Place<'p> {
-    Body,
+    /// The outermost value: a body, whose name is empty, or the field of a message that carries JSON in a string.
+    Root(&'p str),
     Field(&'p Place<'p>, &'p str),
     Item(&'p Place<'p>, usize),
 }
@@ -37,10 +41,22 @@ enum Place<'p> {
 impl fmt::Display for Place<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Body => Ok(()),
-            Self::Field(Place::Body, name) => f.write_str(name),
+            Self::Root(name) | Self::Field(Place::Root(""), name) => f.write_str(name),
             Self::Field(parent, name) => write!(f, "{parent}.{name}"),
             Self::Item(parent, index) => write!(f, "{parent}[{index}]"),
+        }
+    }
+}
+
+impl Place<'_> {
+    /// The error of text that is not JSON.
+    fn malformed(&self, why: impl fmt::Display) -> InvalidRequest {
+        match self {
+            Self::Root("") => malformed(why),
+            Self::Root(name) => {
+                InvalidRequest::invalid(*name, "invalid_value", format_args!("it is not JSON: {why}."))
+            }
+            Self::Field(parent, _) | Self::Item(parent, _) => parent.malformed(why),
         }
     }
 }
@@ -54,17 +70,40 @@ pub struct Node<'a, 'p> {
     strict: bool,
 }
 
-impl<'a> Node<'a, '_> {
+impl<'a, 'p> Node<'a, 'p> {
     /// The value that a whole body is.
     ///
     /// # Errors
     /// Nesting beyond 128 levels.
     pub fn body(text: &'a str, strict: bool) -> Result<Self, InvalidRequest> {
-        check_depth(text)?;
-        Ok(Self { text, place: Place::Body, strict })
+        Self::root(text, "", strict)
     }
 
-    /// Its place, as faults name it.
+    /// The value in the string field `name` of a message.
+    ///
+    /// # Errors
+    /// Text that is not JSON, and nesting beyond 128 levels.
+    pub fn embedded(text: &'a str, name: &'p str, strict: bool) -> Result<Self, InvalidRequest> {
+        let node = Self::root(text, name, strict)?;
+        serde_json::from_str::<IgnoredAny>(node.text).map_err(|error| node.place.malformed(error))?;
+        Ok(node)
+    }
+
+    fn root(text: &'a str, name: &'p str, strict: bool) -> Result<Self, InvalidRequest> {
+        // A field of a message stands as deep as its twin in a body: one level for each name and index of its path.
+        let above = name.split_terminator(['.', '[']).count();
+        if !is_depth_bounded(text, MAX_DEPTH - above) {
+            return Err(malformed(format_args!("it is nested deeper than {MAX_DEPTH} levels")));
+        }
+        Ok(Self { text: text.trim_ascii(), place: Place::Root(name), strict })
+    }
+
+    /// Its text, as it was sent.
+    pub fn text(&self) -> &'a str {
+        self.text
+    }
+
+    /// Its place, as errors name it.
     pub fn param(&self) -> String {
         shown(&self.place.to_string())
     }
@@ -81,8 +120,9 @@ impl<'a> Node<'a, '_> {
     pub fn object(&self, known: &'static [&'static str]) -> Result<Object<'a, '_>, InvalidRequest> {
         self.expect(Kind::Object, "an object")?;
         let mut deserializer = serde_json::Deserializer::from_str(self.text);
-        let fields = deserializer.deserialize_map(KnownFields { known }).map_err(malformed)?;
-        deserializer.end().map_err(malformed)?;
+        let fields = deserializer.deserialize_map(KnownFields { known });
+        let fields = fields.map_err(|error| self.place.malformed(error))?;
+        deserializer.end().map_err(|error| self.place.malformed(error))?;
         let within = |name: &str| shown(&Place::Field(&self.place, name).to_string());
         if let Some(name) = fields.duplicate {
             let param = within(name);
@@ -104,7 +144,7 @@ impl<'a> Node<'a, '_> {
         self.expect(Kind::Object, "an object")?;
         let Entries { kept, count } = serde_json::Deserializer::from_str(self.text)
             .deserialize_map(EntriesVisitor { most })
-            .map_err(malformed)?;
+            .map_err(|error| self.place.malformed(error))?;
         if count > most {
             let what = format!(
                 "too many properties. Expected an object with at most {most} properties, but got an object with \
@@ -123,7 +163,7 @@ impl<'a> Node<'a, '_> {
         self.expect(Kind::Array, "an array")?;
         let Items { kept, count } = serde_json::Deserializer::from_str(self.text)
             .deserialize_seq(ItemsVisitor { most })
-            .map_err(malformed)?;
+            .map_err(|error| self.place.malformed(error))?;
         at_most(self.param(), count, most)?;
         let node = |(index, raw): (usize, &'a RawValue)| Node {
             text: raw.get(),
@@ -136,7 +176,7 @@ impl<'a> Node<'a, '_> {
     /// A string.
     ///
     /// # Errors
-    /// Anything else, and a string that is no text: a lone surrogate.
+    /// Anything else, and a string with a lone surrogate, which is not text.
     pub fn string(&self) -> Result<Cow<'a, str>, InvalidRequest> {
         self.expect(Kind::String, "a string")?;
         let Text(text) = serde_json::from_str(self.text).map_err(|_| {
@@ -176,7 +216,7 @@ impl<'a> Node<'a, '_> {
     pub fn decimal(&self) -> Result<f64, InvalidRequest> {
         self.expect(Kind::Number, "a decimal")?;
         // What a double cannot hold becomes infinite, and is out of every range.
-        self.text.parse().map_err(malformed)
+        self.text.parse().map_err(|error| self.place.malformed(error))
     }
 
     /// `true` or `false`.
@@ -192,9 +232,9 @@ impl<'a> Node<'a, '_> {
     ///
     /// # Errors
     /// Anything else.
-    pub fn word<T: Copy>(&self, words: &[(&str, T)]) -> Result<T, InvalidRequest> {
+    pub fn word<T: Clone>(&self, words: &[(&str, T)]) -> Result<T, InvalidRequest> {
         let word = self.string()?;
-        words.iter().find(|(known, _)| *known == word).map(|(_, value)| *value).ok_or_else(|| {
+        words.iter().find(|(known, _)| *known == word).map(|(_, value)| value.clone()).ok_or_else(|| {
             let words: Vec<_> = words.iter().map(|(known, _)| *known).collect();
             unsupported_value(self.param(), &word, &words)
         })
@@ -205,9 +245,12 @@ impl<'a> Node<'a, '_> {
         Kind::of(self.text) == Some(Kind::String)
     }
 
-    /// Whether it is an object.
-    pub fn is_object(&self) -> bool {
-        Kind::of(self.text) == Some(Kind::Object)
+    /// Refuses anything but an object.
+    ///
+    /// # Errors
+    /// `invalid_type`.
+    pub fn expect_object(&self) -> Result<(), InvalidRequest> {
+        self.expect(Kind::Object, "an object")
     }
 
     /// Whether it is an array.
@@ -215,11 +258,11 @@ impl<'a> Node<'a, '_> {
         Kind::of(self.text) == Some(Kind::Array)
     }
 
-    /// The fault of a value that is not what was `expected`.
+    /// The error of a value that is not what was `expected`.
     pub fn unexpected(&self, expected: &str) -> InvalidRequest {
         match Kind::of(self.text) {
             Some(kind) => self.wrong_type(expected, kind.with_article()),
-            None => malformed("it does not begin like any JSON value"),
+            None => self.place.malformed("it does not begin like any JSON value"),
         }
     }
 
@@ -227,9 +270,9 @@ impl<'a> Node<'a, '_> {
         if Kind::of(self.text) == Some(kind) {
             return Ok(());
         }
-        // Only the body itself has not been parsed yet, and may be no JSON at all.
-        if let Place::Body = self.place {
-            serde_json::from_str::<IgnoredAny>(self.text).map_err(malformed)?;
+        // Only a body has not been parsed yet, and may not be JSON at all.
+        if let Place::Root(_) = self.place {
+            serde_json::from_str::<IgnoredAny>(self.text).map_err(|error| self.place.malformed(error))?;
         }
         Err(self.unexpected(expected))
     }
@@ -291,7 +334,7 @@ impl<'a> Object<'a, '_> {
     /// A field, read by `read`; absent and `null` give `None`.
     ///
     /// # Errors
-    /// What `read` finds wrong.
+    /// Those of `read`.
     pub fn read<T>(
         &self,
         name: &'static str,
@@ -306,30 +349,6 @@ impl<'a> Object<'a, '_> {
     /// As [`Node::string`].
     pub fn text(&self, name: &'static str) -> Result<Option<String>, InvalidRequest> {
         self.read(name, |node| node.string().map(Cow::into_owned))
-    }
-
-    /// An integer field.
-    ///
-    /// # Errors
-    /// As [`Node::integer`].
-    pub fn integer(&self, name: &'static str) -> Result<Option<i64>, InvalidRequest> {
-        self.get(name).map(|node| node.integer()).transpose()
-    }
-
-    /// A decimal field.
-    ///
-    /// # Errors
-    /// As [`Node::decimal`].
-    pub fn decimal(&self, name: &'static str) -> Result<Option<f64>, InvalidRequest> {
-        self.get(name).map(|node| node.decimal()).transpose()
-    }
-
-    /// A boolean field.
-    ///
-    /// # Errors
-    /// As [`Node::boolean`].
-    pub fn boolean(&self, name: &'static str) -> Result<Option<bool>, InvalidRequest> {
-        self.get(name).map(|node| node.boolean()).transpose()
     }
 }
 
@@ -369,8 +388,8 @@ impl Kind {
     }
 }
 
-/// Refuses nesting that serde_json would not: it keeps count only in values that are read.
-fn check_depth(text: &str) -> Result<(), InvalidRequest> {
+/// Whether no value is nested more than `most` levels deep. serde_json keeps count only in values that are read.
+fn is_depth_bounded(text: &str, most: usize) -> bool {
     let mut depth = 0_usize;
     let mut in_string = false;
     let mut bytes = text.bytes();
@@ -385,9 +404,9 @@ fn check_depth(text: &str) -> Result<(), InvalidRequest> {
             b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
             _ => {}
         }
-        if depth > MAX_DEPTH {
-            return Err(malformed(format_args!("it is nested deeper than {MAX_DEPTH} levels")));
+        if depth > most {
+            return false;
         }
     }
-    Ok(())
+    true
 }

@@ -1,4 +1,4 @@
-//! ChatService: the rpcs. What goes in and out is turned in `convert`.
+//! ChatService: the rpcs. `convert` turns messages into requests, and events into messages.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -7,6 +7,8 @@ use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use super::convert;
+use crate::api::Validation;
+use crate::api::chat::{ChatHead, Delivery};
 use crate::error::ApiError;
 use crate::pb::chat_service_server::ChatService;
 use crate::pb::{CreateChatCompletionRequest, CreateChatCompletionResponse, StreamChatCompletionResponse};
@@ -27,13 +29,13 @@ impl Chat {
         &self,
         request: Request<CreateChatCompletionRequest>,
         streamed: bool,
-    ) -> Result<Answer, ApiError> {
+    ) -> Result<(Answer, Delivery), ApiError> {
         let call = Call::of(request.extensions())?;
-        let admit = move |service: &Service, call: &Call| {
-            let (parameters, steering) = convert::read(request.into_inner(), streamed)?;
-            service.generate(call, parameters, steering)
-        };
-        self.service.admit(&call, admit).await
+        let strict = self.service.validation() == Validation::Strict;
+        let read = move || Ok(convert::read(request.into_inner(), streamed, strict)?);
+        let request = self.service.run(&call, read).await?;
+        let delivery = request.delivery();
+        Ok((self.service.generate(&call, request).await?, delivery))
     }
 }
 
@@ -45,30 +47,38 @@ impl ChatService for Chat {
         &self,
         request: Request<CreateChatCompletionRequest>,
     ) -> Result<Response<CreateChatCompletionResponse>, Status> {
-        let (heading, completion) = self.answer(request, false).await?.complete().await?;
-        Ok(Response::new(convert::completion(heading, completion)))
+        let (answer, delivery) = self.answer(request, false).await?;
+        let head = ChatHead::new(answer.head().clone(), delivery);
+        Ok(Response::new(convert::completion(head, answer.complete().await?)))
     }
 
     async fn stream_chat_completion(
         &self,
         request: Request<CreateChatCompletionRequest>,
     ) -> Result<Response<Items>, Status> {
-        Ok(Response::new(Items(self.answer(request, true).await?)))
+        let (answer, delivery) = self.answer(request, true).await?;
+        let include_usage = delivery.include_usage;
+        let head = ChatHead::new(answer.head().clone(), delivery);
+        Ok(Response::new(Items { answer, head, include_usage }))
     }
 }
 
 /// The items of a streamed answer: those events that chat completions tell.
-pub struct Items(Answer);
+pub struct Items {
+    answer: Answer,
+    head: ChatHead,
+    include_usage: bool,
+}
 
 impl Stream for Items {
     type Item = Result<StreamChatCompletionResponse, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            let item = match ready!(Pin::new(&mut self.0).poll_next(cx)) {
+            let item = match ready!(Pin::new(&mut self.answer).poll_next(cx)) {
                 None => return Poll::Ready(None),
                 Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
-                Some(Ok(event)) => convert::item(&self.0.heading, event, self.0.include_usage),
+                Some(Ok(event)) => convert::item(&self.head, event, self.include_usage),
             };
             if let Some(item) = item {
                 return Poll::Ready(Some(Ok(item)));

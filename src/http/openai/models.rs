@@ -31,13 +31,13 @@ pub struct ModelList {
 }
 
 /// Lists the served models.
-pub async fn list_models(State(service): State<Service>, call: Call) -> Result<Json<ModelList>, ApiError> {
+pub async fn list(State(service): State<Service>, call: Call) -> Result<Json<ModelList>, ApiError> {
     let models = service.list_models(&call)?;
     Ok(Json(ModelList { object: "list", data: models.into_iter().map(ModelObject::from).collect() }))
 }
 
-/// Tells of one model, whose name may hold slashes.
-pub async fn get_model(
+/// One model, whose name may hold slashes.
+pub async fn get(
     State(service): State<Service>,
     call: Call,
     name: Result<Path<String>, axum::extract::rejection::PathRejection>,

@@ -1,6 +1,4 @@
-//! Pacing: when each token leaves.
-//!
-//! Only time lives here; which tokens there are is the engine's business.
+//! Pacing: when each token leaves. Which tokens there are is decided elsewhere.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -8,37 +6,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// The delays of one generation, in a load tester's words. Zero is no delay at all.
+/// The delays of one generation. Zero is no delay at all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pacing {
     /// Time to first token.
     pub ttft: Duration,
     /// Inter-token latency: between a token and the next.
     pub itl: Duration,
-}
-
-/// How fast replies are said.
-#[derive(clap::Args, Clone, Debug)]
-pub struct PacingOptions {
-    /// Time to first token
-    ///
-    /// Example: --ttft 300ms
-    #[arg(long, value_name = "DURATION", default_value = "0ms", value_parser = crate::units::duration,
-        help_heading = clap::builder::Resettable::Reset)]
-    pub ttft: Duration,
-
-    /// Inter-token latency: the time between two tokens
-    ///
-    /// Example: --itl 50ms
-    #[arg(long, value_name = "DURATION", default_value = "20ms", value_parser = crate::units::duration,
-        help_heading = clap::builder::Resettable::Reset)]
-    pub itl: Duration,
-}
-
-impl From<&PacingOptions> for Pacing {
-    fn from(options: &PacingOptions) -> Self {
-        Self { ttft: options.ttft, itl: options.itl }
-    }
 }
 
 /// The deadlines of one generation, counted from its start: token k is due at `start + ttft + k * itl`.
@@ -53,9 +27,9 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Deadlines that count from now.
-    pub fn start(pacing: Pacing) -> Self {
-        Self { pacing, start: Instant::now(), timer: None }
+    /// Deadlines that count from `start`.
+    pub fn new(pacing: Pacing, start: Instant) -> Self {
+        Self { pacing, start, timer: None }
     }
 
     /// Ready once token `k` (from 0) may leave; gives its deadline, `None` where there is no delay.

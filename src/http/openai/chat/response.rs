@@ -2,33 +2,33 @@
 
 use serde::Serialize;
 
+use crate::api::chat::ChatHead;
 use crate::engine::{Completion, Event, FinishReason, Usage};
 use crate::http::sse::{Render, write_json};
-use crate::service::Heading;
 
 /// What every object of one answer begins with, in the API's order.
 #[derive(Serialize)]
-struct Envelope<'a> {
-    id: &'a str,
+struct Envelope {
+    id: String,
     object: &'static str,
     created: i64,
-    model: &'a str,
-    service_tier: &'a str,
-    system_fingerprint: &'a str,
+    model: String,
+    service_tier: String,
+    system_fingerprint: &'static str,
 }
 
-impl<'a> Envelope<'a> {
-    fn of(heading: &'a Heading, object: &'static str) -> Self {
-        let Heading { id, created, model, service_tier, system_fingerprint } = heading;
-        Self { id, object, created: *created, model, service_tier, system_fingerprint }
+impl Envelope {
+    fn new(head: ChatHead, object: &'static str) -> Self {
+        let ChatHead { id, created, model, service_tier, system_fingerprint } = head;
+        Self { id, object, created, model, service_tier, system_fingerprint }
     }
 }
 
 /// The API's chat completion object.
 #[derive(Serialize)]
-pub struct ChatCompletion<'a> {
+pub struct ChatCompletion {
     #[serde(flatten)]
-    envelope: Envelope<'a>,
+    envelope: Envelope,
     choices: Vec<ChoiceObject>,
     usage: UsageObject,
 }
@@ -48,9 +48,9 @@ struct MessageObject {
     refusal: (),
 }
 
-impl<'a> ChatCompletion<'a> {
+impl ChatCompletion {
     /// The object for a whole answer.
-    pub fn new(heading: &'a Heading, completion: Completion) -> Self {
+    pub fn new(head: ChatHead, completion: Completion) -> Self {
         let choice = |(index, choice): (usize, crate::engine::Choice)| ChoiceObject {
             index,
             message: MessageObject { role: "assistant", content: choice.text, refusal: () },
@@ -58,7 +58,7 @@ impl<'a> ChatCompletion<'a> {
             finish_reason: choice.finish_reason.as_str(),
         };
         Self {
-            envelope: Envelope::of(heading, "chat.completion"),
+            envelope: Envelope::new(head, "chat.completion"),
             choices: completion.choices.into_iter().enumerate().map(choice).collect(),
             usage: completion.usage.into(),
         }
@@ -114,9 +114,9 @@ pub struct ChunkRenderer {
 
 impl ChunkRenderer {
     /// A renderer for the chunks of one answer.
-    pub fn new(heading: &Heading, include_usage: bool) -> Self {
+    pub fn new(head: ChatHead, include_usage: bool) -> Self {
         let mut opening = Vec::with_capacity(256);
-        write_json(&mut opening, &Envelope::of(heading, "chat.completion.chunk"));
+        write_json(&mut opening, &Envelope::new(head, "chat.completion.chunk"));
         opening.truncate(opening.len() - b"}\n\n".len());
         opening.extend_from_slice(b",\"choices\":[");
         let closing: &[u8] = if include_usage { b"],\"usage\":null}\n\n" } else { b"]}\n\n" };

@@ -1,0 +1,139 @@
+//! The `fields!` table: one row a field, from which come the struct, the known names, the JSON reader and the check.
+//!
+//! serde with path tracking cannot give the API's codes, validator crates know no places in a body, and a tree of
+//! values costs memory for fields that are never read; so a row names its type, and the type knows how it is read.
+
+use super::Read;
+use super::check::MANY;
+use super::json::{Node, Object};
+
+/// A type that knows how it is read from a JSON value.
+pub trait FromJson: Sized {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// A value of another type or shape, with its place.
+    fn from_json(node: &Node<'_, '_>) -> Read<Self>;
+}
+
+/// A type that knows how it is read as a field, which may be absent or null.
+pub trait Field: Sized {
+    /// Reads the field of this name.
+    ///
+    /// # Errors
+    /// As [`FromJson::from_json`].
+    fn from_field(object: &Object<'_, '_>, name: &'static str) -> Read<Self>;
+}
+
+impl<T: FromJson> Field for Option<T> {
+    fn from_field(object: &Object<'_, '_>, name: &'static str) -> Read<Self> {
+        object.read(name, |node| T::from_json(node))
+    }
+}
+
+/// Absent and null are an empty list.
+impl<T: FromJson> Field for Vec<T> {
+    fn from_field(object: &Object<'_, '_>, name: &'static str) -> Read<Self> {
+        Ok(Option::from_field(object, name)?.unwrap_or_default())
+    }
+}
+
+/// Absent and null are `false`.
+impl Field for bool {
+    fn from_field(object: &Object<'_, '_>, name: &'static str) -> Read<Self> {
+        Ok(Option::from_field(object, name)?.unwrap_or_default())
+    }
+}
+
+impl<T: FromJson> FromJson for Vec<T> {
+    fn from_json(node: &Node<'_, '_>) -> Read<Self> {
+        node.array(MANY)?.iter().map(T::from_json).collect()
+    }
+}
+
+impl FromJson for String {
+    fn from_json(node: &Node<'_, '_>) -> Read<Self> {
+        Ok(node.string()?.into_owned())
+    }
+}
+
+impl FromJson for bool {
+    fn from_json(node: &Node<'_, '_>) -> Read<Self> {
+        node.boolean()
+    }
+}
+
+impl FromJson for i64 {
+    fn from_json(node: &Node<'_, '_>) -> Read<Self> {
+        node.integer()
+    }
+}
+
+impl FromJson for f64 {
+    fn from_json(node: &Node<'_, '_>) -> Read<Self> {
+        node.decimal()
+    }
+}
+
+/// An object of the caller's own, kept as its JSON text.
+#[derive(Clone, Debug)]
+pub struct JsonObject(pub Box<str>);
+
+impl FromJson for JsonObject {
+    fn from_json(node: &Node<'_, '_>) -> Read<Self> {
+        node.expect_object()?;
+        Ok(Self(node.text().into()))
+    }
+}
+
+/// An object that is checked to be one, and ignored.
+#[derive(Clone, Copy, Debug)]
+pub struct AnyObject;
+
+impl FromJson for AnyObject {
+    fn from_json(node: &Node<'_, '_>) -> Read<Self> {
+        node.expect_object()?;
+        Ok(Self)
+    }
+}
+
+/// Declares a struct of request fields: `name: Type;`, with `[required]` behind the type where the field must be
+/// there, and `=> check(…)` where [`check`](super::check) has a rule for its value.
+macro_rules! fields {
+    (
+        $(#[$meta:meta])*
+        $visibility:vis struct $Name:ident {
+            $(
+                $(#[$doc:meta])*
+                $field:ident: $type:ty $([$required:ident])? $(=> $check:ident($($bound:expr),*))?;
+            )*
+        }
+    ) => {
+        $(#[$meta])*
+        $visibility struct $Name {
+            $($(#[$doc])* #[doc = concat!("`", stringify!($field), "` of the API reference.")] pub $field: $type,)*
+        }
+
+        impl $crate::api::fields::FromJson for $Name {
+            fn from_json(node: &$crate::api::json::Node<'_, '_>) -> $crate::api::Read<Self> {
+                let object = node.object(&[$(stringify!($field)),*])?;
+                Ok(Self { $($field: fields!(@read object $field $($required)?),)* })
+            }
+        }
+
+        impl $Name {
+            /// Checks every field that has a rule of its own.
+            #[allow(clippy::unnecessary_wraps, dead_code, reason = "a table may have no rules")]
+            fn check_fields(&self) -> $crate::api::Read<()> {
+                $($($crate::api::check::$check(stringify!($field), self.$field.as_ref(), $($bound),*)?;)?)*
+                Ok(())
+            }
+        }
+    };
+    (@read $object:ident $field:ident) => {
+        $crate::api::fields::Field::from_field(&$object, stringify!($field))?
+    };
+    (@read $object:ident $field:ident required) => {
+        $crate::api::fields::FromJson::from_json(&$object.require(stringify!($field))?)?
+    };
+}

@@ -1,0 +1,261 @@
+//! Messages of `tokenecho.v1` to the API's request, and the engine's events to messages. Ranges and combinations are
+//! checked where both protocols meet, in [`ApiRequest::check`](crate::api::ApiRequest::check).
+
+use crate::api::Read;
+use crate::api::chat::{ChatHead, ChatRequest, Pairs, StopSequences, StreamOptions};
+use crate::api::check::unsupported_value;
+use crate::api::fields::{FromJson, JsonObject};
+use crate::api::json::Node;
+use crate::engine::{
+    Audio, CallKind, Choice, Completion, Content, Event, File, FinishReason, Image, Message, Part, Role,
+    Tool, ToolCall, Usage,
+};
+use crate::error::InvalidRequest;
+use crate::pb;
+use crate::simulation::Directives;
+
+/// Reads a request. Errors name the API's fields; where `strict`, unknown fields of embedded JSON are errors.
+///
+/// # Errors
+/// The first value that is missing or not well-formed, with its place.
+pub fn read(request: pb::CreateChatCompletionRequest, streamed: bool, strict: bool) -> Read<ChatRequest> {
+    Ok(ChatRequest {
+        model: request.model,
+        messages: collect(request.messages, read_message)?,
+        stream: Some(streamed),
+        stream_options: request.stream_options.map(|options| StreamOptions {
+            include_usage: options.include_usage.unwrap_or(false),
+            ..StreamOptions::default()
+        }),
+        n: request.n.map(i64::from),
+        max_tokens: request.max_tokens.map(i64::from),
+        max_completion_tokens: request.max_completion_tokens.map(i64::from),
+        min_tokens: request.min_tokens.map(i64::from),
+        ignore_eos: request.ignore_eos.unwrap_or(false),
+        stop: StopSequences(request.stop),
+        tools: collect(request.tools, |index, tool| read_tool(index, tool, strict))?,
+        tool_choice: embedded("tool_choice_json", request.tool_choice_json.as_deref(), strict)?,
+        parallel_tool_calls: request.parallel_tool_calls,
+        response_format: embedded("response_format_json", request.response_format_json.as_deref(), strict)?,
+        temperature: request.temperature,
+        top_p: request.top_p,
+        presence_penalty: request.presence_penalty,
+        frequency_penalty: request.frequency_penalty,
+        seed: request.seed,
+        logprobs: request.logprobs.unwrap_or(false),
+        top_logprobs: request.top_logprobs.map(i64::from),
+        logit_bias: Pairs(request.logit_bias.into_iter().collect()),
+        metadata: Pairs(request.metadata.into_iter().collect()),
+        service_tier: request.service_tier,
+        reasoning_effort: request.reasoning_effort,
+        verbosity: request.verbosity,
+        store: request.store,
+        user: request.user,
+        safety_identifier: request.safety_identifier,
+        prompt_cache_key: request.prompt_cache_key,
+        simulation: request.simulation.map(read_simulation).transpose()?,
+        ..ChatRequest::default()
+    })
+}
+
+/// The value of a `…_json` field, read as HTTP reads it; absent and null give `None`.
+fn embedded<T: FromJson>(name: &str, json: Option<&str>, strict: bool) -> Read<Option<T>> {
+    let Some(json) = json else { return Ok(None) };
+    let node = Node::embedded(json, name, strict)?;
+    if node.is_null() { Ok(None) } else { T::from_json(&node).map(Some) }
+}
+
+fn read_simulation(options: pb::SimulationOptions) -> Read<Directives> {
+    let pb::SimulationOptions { ttft, itl, status } = options;
+    Directives::from_body(ttft.as_deref(), itl.as_deref(), status.map(i64::from))
+}
+
+fn collect<T, U>(items: Vec<T>, read: impl Fn(usize, T) -> Read<U>) -> Read<Vec<U>> {
+    items.into_iter().enumerate().map(|(index, item)| read(index, item)).collect()
+}
+
+fn read_message(index: usize, message: pb::ChatMessage) -> Read<Message> {
+    let role = read_role(format!("messages[{index}].role"), message.role)?;
+    let content = match message.content {
+        None => None,
+        Some(pb::chat_message::Content::Text(text)) => Some(Content::Text(text)),
+        Some(pb::chat_message::Content::Parts(pb::ContentParts { parts })) => {
+            let read = |part, value| read_part(format!("messages[{index}].content[{part}].type"), value);
+            Some(Content::Parts(collect(parts, read)?))
+        }
+    };
+    Ok(Message {
+        role,
+        content,
+        refusal: message.refusal,
+        name: message.name,
+        tool_call_id: message.tool_call_id,
+        tool_calls: collect(message.tool_calls, |call, value| {
+            read_call(value, |field| format!("messages[{index}].tool_calls[{call}].{field}"))
+        })?,
+        audio: None,
+    })
+}
+
+fn read_call(call: pb::ToolCall, at: impl Fn(&str) -> String) -> Read<ToolCall> {
+    let id = Some(call.id);
+    match (call.function, call.custom) {
+        (Some(pb::FunctionCall { name, arguments }), None) => {
+            Ok(ToolCall { id, kind: CallKind::Function, name, arguments })
+        }
+        (None, Some(pb::CustomToolCall { name, input })) => {
+            Ok(ToolCall { id, kind: CallKind::Custom, name, arguments: input })
+        }
+        (None, None) => Err(InvalidRequest::missing(at("type"))),
+        (Some(_), Some(_)) => {
+            let message = "A tool call is of a function or of a custom tool, not of both.";
+            Err(InvalidRequest::combination(at("function"), message))
+        }
+    }
+}
+
+fn read_role(param: String, role: i32) -> Read<Role> {
+    Ok(match pb::Role::try_from(role) {
+        Ok(pb::Role::Unspecified) => return Err(InvalidRequest::missing(param)),
+        Ok(pb::Role::Developer) => Role::Developer,
+        Ok(pb::Role::System) => Role::System,
+        Ok(pb::Role::User) => Role::User,
+        Ok(pb::Role::Assistant) => Role::Assistant,
+        Ok(pb::Role::Tool) => Role::Tool,
+        Ok(pb::Role::Function) => Role::Function,
+        Err(_) => {
+            return Err(unsupported_value(param, &role.to_string(), &Role::NAMES.map(|(name, _)| name)));
+        }
+    })
+}
+
+fn read_part(param: String, part: pb::ContentPart) -> Read<Part> {
+    use pb::content_part::Part as Pb;
+    Ok(match part.part {
+        None => return Err(InvalidRequest::missing(param)),
+        Some(Pb::Text(text)) => Part::Text(text),
+        Some(Pb::Refusal(text)) => Part::Refusal(text),
+        Some(Pb::ImageUrl(pb::ImageUrl { url, detail })) => Part::Image(Box::new(Image { url, detail })),
+        Some(Pb::InputAudio(pb::InputAudio { data, format })) => {
+            Part::Audio(Box::new(Audio { data, format }))
+        }
+        Some(Pb::File(pb::File { filename, file_data, file_id })) => {
+            Part::File(Box::new(File { filename, file_data, file_id }))
+        }
+    })
+}
+
+fn read_tool(index: usize, tool: pb::Tool, strict: bool) -> Read<Tool> {
+    let at = |field: &str| format!("tools[{index}].{field}");
+    let schema = |field: &str, json: Option<String>| -> Read<Option<Box<str>>> {
+        let object: Option<JsonObject> = embedded(&at(field), json.as_deref(), strict)?;
+        Ok(object.map(|JsonObject(text)| text))
+    };
+    match tool.tool {
+        None => Err(InvalidRequest::missing(at("type"))),
+        Some(pb::tool::Tool::Function(function)) => {
+            let pb::FunctionDefinition { name, description, parameters_json, strict } = function;
+            let schema = schema("function.parameters_json", parameters_json)?;
+            Ok(Tool { kind: CallKind::Function, name, description, schema, strict })
+        }
+        Some(pb::tool::Tool::Custom(pb::CustomToolDefinition { name, description, format_json })) => {
+            let schema = schema("custom.format_json", format_json)?;
+            Ok(Tool { kind: CallKind::Custom, name, description, schema, strict: None })
+        }
+    }
+}
+
+/// The message for a whole answer.
+pub fn completion(head: ChatHead, completion: Completion) -> pb::CreateChatCompletionResponse {
+    let choice = |(index, choice): (usize, Choice)| pb::Choice {
+        index: int32(index),
+        message: Some(pb::AssistantMessage {
+            role: pb::Role::Assistant.into(),
+            content: Some(choice.text),
+            refusal: None,
+        }),
+        finish_reason: finish_reason(choice.finish_reason).into(),
+    };
+    pb::CreateChatCompletionResponse {
+        id: head.id,
+        created: head.created,
+        model: head.model,
+        choices: completion.choices.into_iter().enumerate().map(choice).collect(),
+        usage: Some(usage(completion.usage)),
+        system_fingerprint: head.system_fingerprint.into(),
+        service_tier: head.service_tier,
+    }
+}
+
+/// The item that tells `event`, if a chat completion tells it.
+pub fn item(head: &ChatHead, event: Event, include_usage: bool) -> Option<pb::StreamChatCompletionResponse> {
+    let unspecified = pb::FinishReason::Unspecified;
+    match event {
+        Event::Started => None,
+        Event::Opened { choice } => {
+            let role = pb::Role::Assistant.into();
+            Some(item_of_choice(
+                head,
+                choice,
+                pb::Delta { role, content: Some(String::new()), refusal: None },
+                unspecified,
+            ))
+        }
+        Event::Delta { choice, text, .. } => {
+            let delta = pb::Delta { content: Some(text.to_string()), ..pb::Delta::default() };
+            Some(item_of_choice(head, choice, delta, unspecified))
+        }
+        Event::Finished { choice, reason, .. } => {
+            Some(item_of_choice(head, choice, pb::Delta::default(), finish_reason(reason)))
+        }
+        Event::Usage(spent) => include_usage.then(|| message(head, vec![], Some(usage(spent)))),
+    }
+}
+
+fn item_of_choice(
+    head: &ChatHead,
+    index: usize,
+    delta: pb::Delta,
+    finish_reason: pb::FinishReason,
+) -> pb::StreamChatCompletionResponse {
+    let finish_reason = finish_reason.into();
+    message(head, vec![pb::StreamChoice { index: int32(index), delta: Some(delta), finish_reason }], None)
+}
+
+fn message(
+    head: &ChatHead,
+    choices: Vec<pb::StreamChoice>,
+    usage: Option<pb::Usage>,
+) -> pb::StreamChatCompletionResponse {
+    pb::StreamChatCompletionResponse {
+        id: head.id.clone(),
+        created: head.created,
+        model: head.model.clone(),
+        choices,
+        usage,
+        system_fingerprint: head.system_fingerprint.into(),
+        service_tier: head.service_tier.clone(),
+    }
+}
+
+fn finish_reason(reason: FinishReason) -> pb::FinishReason {
+    match reason {
+        FinishReason::Stop => pb::FinishReason::Stop,
+        FinishReason::Length => pb::FinishReason::Length,
+    }
+}
+
+fn usage(usage: Usage) -> pb::Usage {
+    pb::Usage {
+        prompt_tokens: int32(usage.prompt_tokens),
+        completion_tokens: int32(usage.completion_tokens),
+        total_tokens: int32(usage.total_tokens()),
+        prompt_tokens_details: Some(pb::PromptTokensDetails::default()),
+        completion_tokens_details: Some(pb::CompletionTokensDetails::default()),
+    }
+}
+
+/// Counts and indexes are int32 on the wire; none of ours comes near its end.
+fn int32(number: impl TryInto<i32>) -> i32 {
+    number.try_into().unwrap_or(i32::MAX)
+}

@@ -1,0 +1,92 @@
+//! Admission: what every request passes before it is answered, in this order: the server takes requests, the
+//! simulation has a plan for it, the request is a good one, its model is served, and there is a slot.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::limits::too_many;
+use super::models::Model;
+use super::{Answer, Call, Service};
+use crate::api::ApiRequest;
+use crate::api::chat::check_model;
+use crate::engine::{Budget, Generation, GenerationRequest};
+use crate::error::ApiError;
+use crate::simulation::{Directives, Plan, Switch};
+
+impl Service {
+    /// Admits a request and starts its generation. Directives in the body go before those of the headers, which the
+    /// call carries.
+    ///
+    /// # Errors
+    /// Whatever keeps the request from being answered: an error in it, an unknown model, a limit, or the failure that
+    /// it asked for.
+    pub async fn generate<R: ApiRequest>(&self, call: &Call, request: R) -> Result<Answer, ApiError> {
+        let start = Instant::now();
+        let plan = self.plan(call, request.directives())?;
+        let service = self.clone();
+        let request = self.run(call, move || service.check(request)).await?;
+        call.record.note_model(&request.model);
+        let slot = Arc::clone(&self.0.generations)
+            .try_acquire_owned()
+            .map_err(|_| too_many("generations are open"))?;
+        // It lives as long as the answer, and may cost more than the body that brought it.
+        call.upload.hold(request.overhead())?;
+        let service = self.clone();
+        let begin = move || {
+            let generation =
+                Generation::new(&*service.0.engine, &request, plan.pacing, service.budget(), start)?;
+            Ok((request, generation))
+        };
+        let (request, generation) = self.run(call, begin).await?;
+        Ok(Answer::new(self, call, request, generation, slot))
+    }
+
+    /// The served models.
+    ///
+    /// # Errors
+    /// The failure that the request asked for.
+    pub fn list_models(&self, call: &Call) -> Result<Vec<Model>, ApiError> {
+        self.plan(call, Directives::default())?;
+        Ok(self.0.models.list())
+    }
+
+    /// One served model.
+    ///
+    /// # Errors
+    /// [`ApiError::ModelNotFound`], or the failure that the request asked for.
+    pub fn get_model(&self, call: &Call, name: &str) -> Result<Model, ApiError> {
+        self.plan(call, Directives::default())?;
+        check_model(name)?;
+        self.0.models.get(name)
+    }
+
+    /// What is done with a request beside answering it, where the server still takes requests.
+    fn plan(&self, call: &Call, asked: Directives) -> Result<Plan, ApiError> {
+        if self.0.lifecycle.is_closing() {
+            // Its head had begun before; the caller's next try goes to another server.
+            return Err(ApiError::Draining);
+        }
+        let options = &self.0.options.simulation;
+        if options.directives == Switch::Off {
+            return Plan::new(options, Directives::default());
+        }
+        let asked = asked.or(call.directives.clone()?);
+        call.record.note_applied(&asked);
+        Plan::new(options, asked)
+    }
+
+    fn check(&self, request: impl ApiRequest) -> Result<GenerationRequest, ApiError> {
+        let request = request.check(self.0.models.default_name(), self.0.options.validation)?;
+        self.0.models.get(&request.model)?;
+        Ok(request)
+    }
+
+    fn budget(&self) -> Budget {
+        let limits = &self.0.limits;
+        Budget {
+            tokens: limits.max_generation_tokens,
+            bytes: usize::try_from(limits.max_generation_bytes).unwrap_or(usize::MAX),
+        }
+    }
+}

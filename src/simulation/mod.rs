@@ -1,0 +1,66 @@
+//! How an answer is paced and how it is to misbehave: what is asked for ([`Directives`]) and what is done ([`Plan`]).
+
+mod directives;
+
+use std::time::Duration;
+
+pub use directives::Directives;
+
+use crate::engine::Pacing;
+use crate::error::ApiError;
+
+/// How replies are paced, and whether a request may change that.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Answers")]
+pub struct SimulationOptions {
+    /// Time to first token
+    ///
+    /// Example: --ttft 300ms
+    #[arg(long, value_name = "DURATION", default_value = "0ms", value_parser = crate::units::duration,
+        help_heading = clap::builder::Resettable::Reset)]
+    pub ttft: Duration,
+
+    /// Inter-token latency: the time between two tokens
+    ///
+    /// Example: --itl 50ms
+    #[arg(long, value_name = "DURATION", default_value = "20ms", value_parser = crate::units::duration,
+        help_heading = clap::builder::Resettable::Reset)]
+    pub itl: Duration,
+
+    /// Whether a request may steer its own simulation (x-mock-ttft, x-mock-itl, x-mock-status)
+    ///
+    /// Example: --directives off
+    #[arg(long, value_enum, value_name = "SWITCH", default_value = "on", hide_short_help = true)]
+    pub directives: Switch,
+}
+
+/// An option that is on or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Switch {
+    /// In force.
+    On,
+    /// Not in force.
+    Off,
+}
+
+/// What is done with one request, beside answering it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// When its tokens leave.
+    pub pacing: Pacing,
+}
+
+impl Plan {
+    /// The server's `options`, changed as `asked`.
+    ///
+    /// # Errors
+    /// The failure that was asked for.
+    pub fn new(options: &SimulationOptions, asked: Directives) -> Result<Self, ApiError> {
+        if let Some(status) = asked.status {
+            return Err(ApiError::Simulated(status));
+        }
+        let pacing =
+            Pacing { ttft: asked.ttft.unwrap_or(options.ttft), itl: asked.itl.unwrap_or(options.itl) };
+        Ok(Self { pacing })
+    }
+}
