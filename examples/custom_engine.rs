@@ -4,16 +4,20 @@
 //! cargo run --example custom_engine
 //! ```
 
-use tokenecho::engine::{Engine, GenerationRequest, Message, Reply};
+use std::sync::Arc;
+
+use tokenecho::engine::{Engine, GenerationRequest, Message, Replies, Segment};
+use tokenecho::error::ApiError;
 use tokenecho::server::Signals;
 
-/// Says the last message backwards, word by word.
+/// Answers with the last message backwards, word by word.
 pub struct Backwards;
 
 impl Engine for Backwards {
-    fn reply(&self, request: &GenerationRequest, _choice: usize) -> Reply {
+    fn generate(&self, request: &Arc<GenerationRequest>) -> Result<Replies, ApiError> {
         let last = request.prompt.messages().last().map(Message::text).unwrap_or_default();
-        Reply::text(last.split(' ').rev().collect::<Vec<_>>().join(" "))
+        let backwards = last.split(' ').rev().collect::<Vec<_>>().join(" ");
+        Ok(Replies::Same(vec![Segment::Text(backwards.into())]))
     }
 }
 

@@ -3,6 +3,7 @@
 //! One table for both: [`ApiError::facts`] gives a failure's status, type, code and parameter as the OpenAI
 //! API reference names them. `http::error` and `grpc::status` only render it.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// Why a request got no answer, or an answer no end.
@@ -71,6 +72,9 @@ pub enum ApiError {
     /// The caller asked for this failure (`x-mock-status`); it looks like the real one of its status.
     #[error("This failure with status {0} was asked for by the request")]
     Simulated(u16),
+    /// A failure with facts of its own, from an engine.
+    #[error(transparent)]
+    Custom(#[from] Box<Custom>),
     /// A defect: a panic was caught.
     #[error("The server had an error while processing your request")]
     Internal,
@@ -88,15 +92,72 @@ pub struct InvalidRequest {
     pub code: Option<&'static str>,
 }
 
-/// What the API reference tells about a failure beside its message.
+/// A failure with facts of its own: what an engine behind another server passes on, or what a test wants to see.
+///
+/// ```
+/// use tokenecho::error::{ApiError, Custom};
+///
+/// let error: ApiError = Custom::new(402, "insufficient_quota", "You exceeded your quota.").code("insufficient_quota").into();
+/// assert_eq!(error.facts().status, 402);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Custom {
+    message: String,
+    facts: Facts,
+}
+
+impl Custom {
+    /// A failure with this HTTP status, `error.type` and message. A status that is not one of a failure (400 to 599)
+    /// becomes 500. The gRPC code follows from the status.
+    pub fn new(status: u16, kind: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        let status = if (400..600).contains(&status) { status } else { 500 };
+        let facts = Facts { status, kind: kind.into(), code: None, param: None, retry_after: None };
+        Self { message: message.into(), facts }
+    }
+
+    /// Its HTTP status.
+    pub fn status(&self) -> u16 {
+        self.facts.status
+    }
+
+    /// With this `error.code`.
+    #[must_use]
+    pub fn code(mut self, code: impl Into<Cow<'static, str>>) -> Self {
+        self.facts.code = Some(code.into());
+        self
+    }
+
+    /// With this `error.param`.
+    #[must_use]
+    pub fn param(mut self, param: impl Into<String>) -> Self {
+        self.facts.param = Some(param.into());
+        self
+    }
+
+    /// With a `retry-after` header, and RetryInfo over gRPC.
+    #[must_use]
+    pub fn retry_after(mut self, delay: Duration) -> Self {
+        self.facts.retry_after = Some(delay);
+        self
+    }
+}
+
+impl From<Custom> for ApiError {
+    fn from(custom: Custom) -> Self {
+        Self::Custom(Box::new(custom))
+    }
+}
+
+/// What the API reference says of a failure beside its message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// The status code of the API reference.
     pub status: u16,
     /// `error.type`.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// `error.code`.
-    pub code: Option<&'static str>,
+    pub code: Option<Cow<'static, str>>,
     /// `error.param`.
     pub param: Option<String>,
     /// When the same request may pass, if it may.
@@ -134,6 +195,7 @@ impl ApiError {
                 None if *status < 500 => facts(*status, INVALID_REQUEST, None),
                 None => facts(*status, SERVER_ERROR, None),
             },
+            Self::Custom(custom) => custom.facts.clone(),
             Self::Internal => facts(500, SERVER_ERROR, Some("internal_error")),
         }
     }
@@ -161,7 +223,7 @@ impl ApiError {
 }
 
 fn facts(status: u16, kind: &'static str, code: Option<&'static str>) -> Facts {
-    Facts { status, kind, code, param: None, retry_after: None }
+    Facts { status, kind: kind.into(), code: code.map(Cow::Borrowed), param: None, retry_after: None }
 }
 
 impl InvalidRequest {

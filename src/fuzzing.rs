@@ -2,6 +2,8 @@
 //!
 //! Each takes any bytes and panics only where the product would.
 
+use std::sync::Arc;
+
 use axum::http::{HeaderMap, HeaderValue, header};
 
 use crate::api::chat::ChatRequest;
@@ -9,7 +11,7 @@ use crate::api::fields::FromJson;
 use crate::api::json::Node;
 use crate::api::{ApiRequest, Validation};
 use crate::auth::{ApiKeys, AuthOptions};
-use crate::engine::{Budget, EchoEngine, Generation, Pacing};
+use crate::engine::{Budget, Completion, EchoEngine, Generation, Pacing, Schedule};
 use crate::simulation::Directives;
 use tokio::time::Instant;
 
@@ -44,14 +46,15 @@ pub fn config_file(text: &[u8]) -> bool {
 }
 
 fn said(request: ChatRequest) -> Option<String> {
-    let request = request.check("mock", Validation::Default).ok()?;
+    let request = Arc::new(request.check("mock", Validation::Default).ok()?);
     let budget = Budget { tokens: 1000, bytes: 1 << 20 };
-    let generation =
-        Generation::new(&EchoEngine::new(""), &request, Pacing::default(), budget, Instant::now()).ok()?;
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without IO");
-    let completion =
-        runtime.block_on(crate::engine::Completion::collect(generation)).expect("an echo does not fail");
-    Some(completion.choices.into_iter().map(|choice| choice.text).collect())
+    let schedule = Schedule::new(Pacing::default(), Instant::now());
+    let completion = runtime.block_on(async {
+        let generation = Generation::begin(&EchoEngine::new(""), &request, schedule, budget).await.ok()?;
+        Some(Completion::collect(generation).await.expect("an echo does not fail"))
+    });
+    Some(completion?.choices.into_iter().map(|choice| choice.text).collect())
 }
 
 #[cfg(test)]

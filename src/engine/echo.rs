@@ -1,21 +1,25 @@
 //! The echo: a reply made of the caller's own words.
 
+use std::sync::Arc;
+
 use bytestring::ByteString;
 
-use super::request::{GenerationRequest, Message, Role};
-use super::{Engine, Reply};
+use super::request::{GenerationRequest, Message, Prompt, Role};
+use super::{Engine, Replies, Reply, Segment};
+use crate::error::ApiError;
 
-/// Says the text of the last message from the caller's side, behind a prefix.
+/// Answers with the text of the last message from the caller's side, behind a prefix.
 ///
-/// The caller's side is the roles user, tool and function: what a system or developer message says changes
-/// nothing, and an agent's loop ends, because a reply never answers itself.
+/// The caller's side is the roles user, tool and function: a system or developer message changes nothing, and an
+/// agent's loop ends, because a reply never answers itself. A prompt that is not a conversation is answered with
+/// itself; of token ids, which stand for no text here, the numbers are the answer.
 #[derive(Clone, Debug)]
 pub struct EchoEngine {
     prefix: String,
 }
 
 impl EchoEngine {
-    /// What stands before the echo unless told otherwise.
+    /// What stands before the echo unless another is configured.
     pub const DEFAULT_PREFIX: &'static str = "As a mock AI Assistant, I can only echo your last message: ";
 
     /// An echo behind `prefix`, taken as it is; empty for the bare echo.
@@ -23,10 +27,10 @@ impl EchoEngine {
         Self { prefix: prefix.into() }
     }
 
-    fn say(&self, request: &GenerationRequest) -> String {
+    fn answer(&self, messages: &[Message]) -> String {
         let is_callers =
             |message: &&Message| matches!(message.role, Role::User | Role::Tool | Role::Function);
-        if let Some(message) = request.prompt.messages().iter().rev().find(is_callers) {
+        if let Some(message) = messages.iter().rev().find(is_callers) {
             return format!("{}{}", self.prefix, message.text());
         }
         let prefix = self.prefix.trim_end();
@@ -34,6 +38,14 @@ impl EchoEngine {
             "" => "There were no messages!".into(),
             prefix => format!("{prefix}, but there were no messages!"),
         }
+    }
+
+    fn repeat(&self, prompts: impl Iterator<Item = String>, n: usize) -> Replies {
+        let replies = prompts.flat_map(|prompt| {
+            let text = ByteString::from(format!("{}{prompt}", self.prefix));
+            (0..n).map(move |_| Reply::text(text.clone()))
+        });
+        Replies::Each(replies.collect())
     }
 }
 
@@ -44,12 +56,14 @@ impl Default for EchoEngine {
 }
 
 impl Engine for EchoEngine {
-    fn reply(&self, request: &GenerationRequest, _choice: usize) -> Reply {
-        Reply::text(self.say(request))
-    }
-
-    fn replies(&self, request: &GenerationRequest) -> Vec<Reply> {
-        let text = ByteString::from(self.say(request));
-        (0..request.choices()).map(|_| Reply::Text(text.clone())).collect()
+    fn generate(&self, request: &Arc<GenerationRequest>) -> Result<Replies, ApiError> {
+        Ok(match &request.prompt {
+            Prompt::Chat(messages) => Replies::Same(vec![Segment::Text(self.answer(messages).into())]),
+            Prompt::Text(texts) => self.repeat(texts.iter().map(ByteString::to_string), request.n),
+            Prompt::Ids(prompts) => {
+                let numbers = |ids: &Vec<u32>| ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
+                self.repeat(prompts.iter().map(numbers), request.n)
+            }
+        })
     }
 }

@@ -1,24 +1,22 @@
 //! Generation: what a request asks around any engine, as one stream of events.
 //!
-//! Puts the choices of a request on one schedule and tells what happens. A generation runs when polled and
+//! Puts the choices of a request on one schedule and reports what happens. A generation runs when polled and
 //! ends when dropped: there is no task, channel or flag to mind.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytestring::ByteString;
 use futures_util::Stream;
 use tokio::time::Instant;
 
 use super::choice::{Bounds, RunningChoice};
-use super::request::GenerationRequest;
-use super::schedule::Schedule;
+use super::source::Source;
 use super::stop::StopSequences;
-use super::tokens::Tokens;
-use super::{Engine, Event, Pacing, Reply, Usage};
+use super::{Delta, Engine, Event, GenerationRequest, Schedule, Token, Usage};
 use crate::error::{ApiError, InvalidRequest};
 
-/// The most that one generation may say, over all its choices.
+/// The most that one generation may be, over all its choices.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
     /// Tokens of all choices together.
@@ -27,11 +25,11 @@ pub struct Budget {
     pub bytes: usize,
 }
 
-/// One request's answer in the making: a stream of [`Event`]s that ends with its usage or its first failure.
+/// The answer to one request: a stream of [`Event`]s that ends with its usage or its first failure.
 pub struct Generation {
-    choices: Vec<Speaker>,
+    choices: Vec<Emitter>,
     schedule: Schedule,
-    /// Which token is being said, from 0, and when it was due.
+    /// The index of the current token, from 0, and when it was due.
     step: u32,
     due: Option<Instant>,
     phase: Phase,
@@ -41,42 +39,54 @@ pub struct Generation {
 #[derive(Clone, Copy)]
 enum Phase {
     Start,
-    /// Until the step's deadline; choices that have nothing more to say finish meanwhile.
+    /// Until the step's deadline; choices that have no more tokens finish meanwhile.
     Waiting,
-    /// The choices say the step's token, in the order of their index.
-    Speaking {
+    /// The choices give the step's token, in the order of their index.
+    Emitting {
         choice: usize,
     },
     Done,
 }
 
-/// A choice and what it will say next.
-struct Speaker {
+/// A choice and its next token.
+struct Emitter {
     choice: RunningChoice,
-    next: Option<Result<ByteString, ApiError>>,
+    next: Option<Result<Token, ApiError>>,
     opened: bool,
     finished: bool,
 }
 
 impl Generation {
-    /// Admits `request`: asks `engine` for its replies and puts them on the schedule.
+    /// Asks `engine` for its replies and puts them on `schedule`.
+    ///
+    /// # Errors
+    /// The engine's, and those of [`Self::new`].
+    pub async fn begin(
+        engine: &dyn Engine,
+        request: &Arc<GenerationRequest>,
+        schedule: Schedule,
+        budget: Budget,
+    ) -> Result<Self, ApiError> {
+        let sources = engine.generate(request)?.sources(request.choices()).await?;
+        Ok(Self::new(request, sources, schedule, budget)?)
+    }
+
+    /// Puts the choices of `request`, one for each of `sources`, on `schedule`.
     ///
     /// # Errors
     /// [`InvalidRequest`] where the choices together ask for more than `budget`. A single reply, and one that
-    /// is longer than it seemed, is cut there instead, with `length`.
-    pub fn new(
-        engine: &dyn Engine,
+    /// is longer than it seemed, is cut there instead, with [`FinishReason::Length`](super::FinishReason::Length).
+    pub(crate) fn new(
         request: &GenerationRequest,
-        pacing: Pacing,
+        sources: Vec<Source>,
+        schedule: Schedule,
         budget: Budget,
-        start: Instant,
     ) -> Result<Self, InvalidRequest> {
-        let share =
-            Budget { tokens: budget.tokens / request.choices(), bytes: budget.bytes / request.choices() };
-        check_demand(request, share)?;
-        let replies = engine.replies(request);
-        for reply in &replies {
-            check_reply(reply, request, share)?;
+        let choices = sources.len().max(1);
+        let share = Budget { tokens: budget.tokens / choices, bytes: budget.bytes / choices };
+        if choices > 1 {
+            check_demand(request, share)?;
+            sources.iter().try_for_each(|source| check_length(source, request, share))?;
         }
         let bounds = Bounds {
             max_tokens: request.max_tokens.unwrap_or(usize::MAX),
@@ -85,67 +95,81 @@ impl Generation {
             endless: request.ignore_eos,
             stop: StopSequences::new(request.stop.clone()),
         };
-        let choices = replies.into_iter().map(|reply| Speaker {
-            choice: RunningChoice::new(reply, bounds.clone()),
+        let choices = sources.into_iter().map(|source| Emitter {
+            choice: RunningChoice::new(source, bounds.clone()),
             next: None,
             opened: false,
             finished: false,
         });
         Ok(Self {
             choices: choices.collect(),
-            schedule: Schedule::new(pacing, start),
+            schedule,
             step: 0,
             due: None,
             phase: Phase::Start,
-            usage: Usage { prompt_tokens: request.prompt_tokens(), completion_tokens: 0 },
+            usage: Usage { prompt_tokens: request.prompt_tokens(), ..Usage::default() },
         })
     }
 
-    /// What it has cost so far.
+    /// What it has cost so far, by a count of its tokens.
     pub fn usage(&self) -> Usage {
         self.usage
     }
 
-    /// The end of a choice that said its last token in an earlier step: it does not wait for the next one.
+    /// What it cost: what the engine reports for all choices, else the count.
+    fn total(&self) -> Usage {
+        let reported = self.choices.iter().map(|emitter| emitter.choice.usage());
+        let sum = |sum: Usage, choice: Option<Usage>| {
+            choice.map(|choice| Usage {
+                prompt_tokens: sum.prompt_tokens.max(choice.prompt_tokens),
+                completion_tokens: sum.completion_tokens + choice.completion_tokens,
+                reasoning_tokens: sum.reasoning_tokens + choice.reasoning_tokens,
+            })
+        };
+        reported.into_iter().try_fold(Usage::default(), sum).unwrap_or(self.usage)
+    }
+
+    /// The end of a choice whose last token was an earlier step's: it does not wait for the next one.
     fn poll_finish(&mut self, cx: &mut Context<'_>) -> Option<Event> {
         let open =
             self.choices.iter_mut().enumerate().filter(|(_, choice)| choice.opened && !choice.finished);
-        for (choice, speaker) in open {
-            if speaker.poll_next(cx).is_ready() && speaker.next.is_none() {
-                return Some(speaker.finish(choice));
+        for (choice, emitter) in open {
+            if emitter.poll_next(cx).is_ready() && emitter.next.is_none() {
+                return Some(emitter.finish(choice));
             }
         }
         None
     }
 
-    /// What the choice says in this step.
-    fn poll_speak(&mut self, choice: usize, cx: &mut Context<'_>) -> Poll<Option<Result<Event, ApiError>>> {
-        let speaker = &mut self.choices[choice];
-        if speaker.finished {
-            self.phase = Phase::Speaking { choice: choice + 1 };
+    /// The event of a choice in this step.
+    fn poll_emit(&mut self, choice: usize, cx: &mut Context<'_>) -> Poll<Option<Result<Event, ApiError>>> {
+        let emitter = &mut self.choices[choice];
+        if emitter.finished {
+            self.phase = Phase::Emitting { choice: choice + 1 };
             return Poll::Ready(None);
         }
-        ready!(speaker.poll_next(cx));
-        if !speaker.opened {
-            speaker.opened = true;
-            return Poll::Ready(Some(Ok(Event::Opened { choice })));
+        ready!(emitter.poll_next(cx));
+        if !emitter.opened {
+            emitter.opened = true;
+            return Poll::Ready(Some(Ok(Event::Opened { choice, calls: emitter.calls() })));
         }
-        self.phase = Phase::Speaking { choice: choice + 1 };
-        Poll::Ready(Some(match speaker.next.take() {
-            Some(Ok(text)) => {
+        self.phase = Phase::Emitting { choice: choice + 1 };
+        Poll::Ready(Some(match emitter.next.take() {
+            Some(Ok(token)) => {
                 self.usage.completion_tokens += 1;
-                Ok(Event::Delta { choice, text, due: self.due })
+                self.usage.reasoning_tokens += u32::from(matches!(token.delta, Delta::Reasoning(_)));
+                Ok(Event::Delta { choice, token, due: self.due })
             }
             Some(Err(error)) => {
                 self.phase = Phase::Done;
                 Err(error)
             }
-            None => Ok(speaker.finish(choice)),
+            None => Ok(emitter.finish(choice)),
         }))
     }
 }
 
-impl Speaker {
+impl Emitter {
     /// Ready once it is known what comes next: `next`, or the end where that is `None`.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.next.is_none() {
@@ -154,10 +178,14 @@ impl Speaker {
         Poll::Ready(())
     }
 
+    /// Whether its next token begins a call.
+    fn calls(&self) -> bool {
+        matches!(&self.next, Some(Ok(token)) if matches!(token.delta, Delta::Call { .. }))
+    }
+
     fn finish(&mut self, choice: usize) -> Event {
         self.finished = true;
-        let (reason, by_server) = self.choice.finish();
-        Event::Finished { choice, reason, by_server }
+        Event::Finished { choice, reason: self.choice.finish() }
     }
 }
 
@@ -178,17 +206,17 @@ impl Stream for Generation {
                     }
                     if this.choices.iter().all(|choice| choice.finished) {
                         this.phase = Phase::Done;
-                        return Poll::Ready(Some(Ok(Event::Usage(this.usage))));
+                        return Poll::Ready(Some(Ok(Event::Usage(this.total()))));
                     }
                     this.due = ready!(this.schedule.poll_due(this.step, cx));
-                    this.phase = Phase::Speaking { choice: 0 };
+                    this.phase = Phase::Emitting { choice: 0 };
                 }
-                Phase::Speaking { choice } if choice == this.choices.len() => {
+                Phase::Emitting { choice } if choice == this.choices.len() => {
                     this.step += 1;
                     this.phase = Phase::Waiting;
                 }
-                Phase::Speaking { choice } => {
-                    if let Some(event) = ready!(this.poll_speak(choice, cx)) {
+                Phase::Emitting { choice } => {
+                    if let Some(event) = ready!(this.poll_emit(choice, cx)) {
                         return Poll::Ready(Some(event));
                     }
                 }
@@ -198,25 +226,22 @@ impl Stream for Generation {
     }
 }
 
-/// Refuses choices that are told to say more than their share, whatever the engine replies.
+/// Refuses choices that are to be longer than their share, whatever the engine replies.
 fn check_demand(request: &GenerationRequest, share: Budget) -> Result<(), InvalidRequest> {
     let endless = if request.ignore_eos { request.max_tokens.unwrap_or(0) } else { 0 };
-    if request.n > 1 && endless.max(request.min_tokens) > share.tokens {
+    if endless.max(request.min_tokens) > share.tokens {
         return Err(too_many_choices(request.n));
     }
     Ok(())
 }
 
 /// Refuses choices whose reply is known to be longer than their share.
-fn check_reply(reply: &Reply, request: &GenerationRequest, share: Budget) -> Result<(), InvalidRequest> {
-    let Reply::Text(text) = reply else { return Ok(()) };
-    if request.n == 1 {
-        return Ok(());
-    }
-    let mut said = Budget { tokens: 0, bytes: 0 };
-    for token in Tokens::of(text.clone()).take(request.max_tokens.unwrap_or(usize::MAX)) {
-        said = Budget { tokens: said.tokens + 1, bytes: said.bytes + token.len() };
-        if said.tokens > share.tokens || said.bytes > share.bytes {
+fn check_length(source: &Source, request: &GenerationRequest, share: Budget) -> Result<(), InvalidRequest> {
+    let Some(tokens) = source.preview() else { return Ok(()) };
+    let mut length = Budget { tokens: 0, bytes: 0 };
+    for token in tokens.take(request.max_tokens.unwrap_or(usize::MAX)) {
+        length = Budget { tokens: length.tokens + 1, bytes: length.bytes + token.delta.text().len() };
+        if length.tokens > share.tokens || length.bytes > share.bytes {
             return Err(too_many_choices(request.n));
         }
     }
@@ -226,6 +251,8 @@ fn check_reply(reply: &Reply, request: &GenerationRequest, share: Budget) -> Res
 fn too_many_choices(n: usize) -> InvalidRequest {
     InvalidRequest::value(
         "n",
-        format!("Invalid 'n': {n} choices of this length are more than this server says in one generation."),
+        format!(
+            "Invalid 'n': {n} choices of this length are more than this server generates for one request."
+        ),
     )
 }

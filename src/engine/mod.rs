@@ -1,67 +1,81 @@
-//! What is said, and when; knows no protocol.
+//! What is generated, and when; knows no protocol.
 //!
-//! An [`Engine`] says one choice's reply, piece by piece. Everything a request asks around that (n, stop,
-//! token limits, usage, pacing) is done here for any engine, by [`Generation`]. The default engine is
-//! [`EchoEngine`].
+//! An [`Engine`] gives the replies to a request. Everything a request asks around that (n, stop, token limits, usage,
+//! pacing) is done here for any engine, by [`Generation`]. The default engine is [`EchoEngine`].
 
 mod choice;
+mod completion;
 mod echo;
 mod event;
 mod generation;
+mod reply;
 mod request;
 mod schedule;
+mod source;
 mod stop;
+mod token;
 pub mod tokens;
 
-use bytestring::ByteString;
-use futures_util::stream::BoxStream;
+use std::sync::Arc;
 
+pub use completion::{Choice, Completion};
 pub use echo::EchoEngine;
-pub use event::{Choice, Completion, Event, FinishReason, Usage};
+pub use event::{Event, FinishReason, Limit, Usage};
 pub use generation::{Budget, Generation};
+pub use reply::{Body, Piece, Replies, Reply};
 pub use request::{
     Audio, CallKind, Content, File, GenerationRequest, Image, Message, Part, Prompt, ResponseFormat, Role,
     Tool, ToolCall, ToolChoice,
 };
-pub use schedule::Pacing;
+pub use schedule::{Pacing, Schedule};
+pub use token::{Delta, Segment, Token};
 
 use crate::error::ApiError;
 
-/// Where replies come from. Implement this to put an engine of your own behind both protocols.
+/// Where replies come from. Implement this to put an engine of your own behind both protocols; a closure is one too,
+/// called once a choice. Its argument's type has to be written out:
 ///
 /// ```
-/// use tokenecho::engine::{Engine, GenerationRequest, Reply};
+/// use tokenecho::engine::{GenerationRequest, Reply};
 ///
-/// struct Yes;
+/// let engine = |request: &GenerationRequest| Reply::text(format!("{} says yes.", request.model));
+/// # let _ = tokenecho::Server::builder().engine(engine);
+/// ```
 ///
-/// impl Engine for Yes {
-///     fn reply(&self, _request: &GenerationRequest, _choice: usize) -> Reply {
-///         Reply::text("Yes, of course.")
+/// What takes time belongs into [`Replies::Later`] or [`Body::Live`], never into `generate` itself:
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use tokenecho::engine::{Engine, GenerationRequest, Replies, Reply};
+/// use tokenecho::error::ApiError;
+///
+/// struct Upstream;
+///
+/// impl Engine for Upstream {
+///     fn generate(&self, request: &Arc<GenerationRequest>) -> Result<Replies, ApiError> {
+///         let choices = request.choices();
+///         Ok(Replies::Later(Box::pin(async move {
+///             // Ask another server here. An error is still this request's status.
+///             Ok((0..choices).map(|_| Reply::text("It said yes.")).collect())
+///         })))
 ///     }
 /// }
 /// ```
 pub trait Engine: Send + Sync + 'static {
-    /// The reply of the choice with this index (from 0). Called once a choice, when the request is admitted;
-    /// what takes time belongs into the pieces.
-    fn reply(&self, request: &GenerationRequest, choice: usize) -> Reply;
-
-    /// The replies of all choices. An engine whose choices say the same overrides this to make it once.
-    fn replies(&self, request: &GenerationRequest) -> Vec<Reply> {
-        (0..request.choices()).map(|choice| self.reply(request, choice)).collect()
-    }
+    /// The replies to `request`, one for each of its [`choices`](GenerationRequest::choices). Called when the request
+    /// is admitted; time to first token counts from there.
+    ///
+    /// # Errors
+    /// An error here is the request's status; an error in a [`Body::Live`] ends the stream that has begun.
+    fn generate(&self, request: &Arc<GenerationRequest>) -> Result<Replies, ApiError>;
 }
 
-/// One choice's reply.
-pub enum Reply {
-    /// A text that is known whole; it is cut into [`tokens`].
-    Text(ByteString),
-    /// Pieces as the engine makes them, each counted as one token. An error ends the generation.
-    Pieces(BoxStream<'static, Result<ByteString, ApiError>>),
-}
-
-impl Reply {
-    /// A reply that is known whole.
-    pub fn text(text: impl Into<ByteString>) -> Self {
-        Self::Text(text.into())
+impl<F> Engine for F
+where
+    F: Fn(&GenerationRequest) -> Reply + Send + Sync + 'static,
+{
+    fn generate(&self, request: &Arc<GenerationRequest>) -> Result<Replies, ApiError> {
+        Ok(Replies::Each((0..request.choices()).map(|_| self(request)).collect()))
     }
 }

@@ -1,4 +1,4 @@
-//! Stop sequences: where a reply has to end, found while it is being said.
+//! Stop sequences: where a reply has to end, found while it is generated.
 //!
 //! Each sequence is matched by Knuth, Morris and Pratt's automaton. Its state after every byte is how much of
 //! the sequence has been seen, so it also tells how many bytes might still turn out to begin a match and must
@@ -76,6 +76,8 @@ pub enum Found {
     Match {
         /// From the match's first byte to the end of the piece, in bytes.
         from_end: usize,
+        /// Which sequence it was.
+        sequence: u8,
     },
 }
 
@@ -86,18 +88,23 @@ impl StopMatcher {
         Self { sequences, states }
     }
 
+    /// Forgets what may have begun: the text is interrupted.
+    pub fn reset(&mut self) {
+        self.states.fill(0);
+    }
+
     /// Reads on. Of several matches the one that ends first counts, of those the longest.
     pub fn read(&mut self, piece: &str) -> Found {
         for (at, byte) in piece.bytes().enumerate() {
-            let mut matched = 0;
-            for (sequence, state) in self.sequences.0.iter().zip(&mut self.states) {
+            let mut matched: Option<(usize, u8)> = None;
+            for (index, (sequence, state)) in (0..).zip(self.sequences.0.iter().zip(&mut self.states)) {
                 *state = sequence.step(*state, byte);
-                if *state == sequence.text.len() {
-                    matched = matched.max(*state);
+                if *state == sequence.text.len() && matched.is_none_or(|(longest, _)| *state > longest) {
+                    matched = Some((*state, index));
                 }
             }
-            if matched > 0 {
-                return Found::Match { from_end: matched + piece.len() - (at + 1) };
+            if let Some((length, sequence)) = matched {
+                return Found::Match { from_end: length + piece.len() - (at + 1), sequence };
             }
         }
         Found::Nothing { held: self.states.iter().copied().max().unwrap_or(0) }
@@ -118,7 +125,7 @@ mod tests {
 
         assert_eq!(stop.read("hel"), Found::Nothing { held: 1 });
         assert_eq!(stop.read("lo"), Found::Nothing { held: 2 });
-        assert_eq!(stop.read(" world"), Found::Match { from_end: 8 });
+        assert_eq!(stop.read(" world"), Found::Match { from_end: 8, sequence: 0 });
     }
 
     #[test]
@@ -127,12 +134,12 @@ mod tests {
 
         assert_eq!(stop.read("aaa"), Found::Nothing { held: 2 });
         assert_eq!(stop.read("c"), Found::Nothing { held: 0 });
-        assert_eq!(stop.read("aab"), Found::Match { from_end: 3 });
+        assert_eq!(stop.read("aab"), Found::Match { from_end: 3, sequence: 0 });
     }
 
     #[test]
     fn the_first_match_to_end_counts() {
-        assert_eq!(matcher(&["cde", "bc"]).read("abcdef"), Found::Match { from_end: 5 });
-        assert_eq!(matcher(&["c", "bc"]).read("abc"), Found::Match { from_end: 2 });
+        assert_eq!(matcher(&["cde", "bc"]).read("abcdef"), Found::Match { from_end: 5, sequence: 1 });
+        assert_eq!(matcher(&["c", "bc"]).read("abc"), Found::Match { from_end: 2, sequence: 1 });
     }
 }

@@ -6,6 +6,7 @@
 mod call;
 pub(crate) mod codec;
 mod health;
+mod items;
 mod openai;
 pub mod status;
 

@@ -39,22 +39,29 @@ pub fn code(error: &ApiError) -> Code {
         ApiError::TooLarge { .. } | ApiError::RateLimited { .. } => Code::ResourceExhausted,
         ApiError::Draining => Code::Unavailable,
         ApiError::Internal => Code::Internal,
+        ApiError::Custom(custom) => code_of(custom.status()),
         ApiError::Simulated(status) => {
-            ApiError::usual(*status).map_or_else(|| simulated_code(*status), |usual| code(&usual))
+            ApiError::usual(*status).map_or_else(|| code_of(*status), |usual| code(&usual))
         }
     }
 }
 
-/// The codes of statuses that this server never answers by itself, as google.rpc.Code maps them.
-fn simulated_code(status: u16) -> Code {
+/// The code of a status, as google.rpc.Code maps them.
+fn code_of(status: u16) -> Code {
     match status {
+        400 => Code::InvalidArgument,
+        401 => Code::Unauthenticated,
         403 => Code::PermissionDenied,
+        404 => Code::NotFound,
+        408 | 504 => Code::DeadlineExceeded,
         409 => Code::Aborted,
+        413 | 429 => Code::ResourceExhausted,
         416 => Code::OutOfRange,
         499 => Code::Cancelled,
-        501 => Code::Unimplemented,
-        502 => Code::Unavailable,
-        400..=499 => Code::FailedPrecondition,
+        405 | 415 | 501 => Code::Unimplemented,
+        500 => Code::Internal,
+        502 | 503 => Code::Unavailable,
+        _ if status < 500 => Code::FailedPrecondition,
         _ => Code::Unknown,
     }
 }
@@ -72,8 +79,8 @@ fn details(error: &ApiError) -> ErrorDetails {
         details.set_retry_info(Some(retry_after));
     }
     let metadata = HashMap::from([
-        ("type".to_owned(), kind.to_owned()),
-        ("code".to_owned(), code.unwrap_or_default().to_owned()),
+        ("type".to_owned(), kind.clone().into_owned()),
+        ("code".to_owned(), code.clone().unwrap_or_default().into_owned()),
         ("param".to_owned(), param.unwrap_or_default()),
         ("http_status".to_owned(), status.to_string()),
     ]);

@@ -1,5 +1,7 @@
 //! A failure over HTTP: its status, the API's error object, the headers that go with it.
 
+use std::borrow::Cow;
+
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -16,9 +18,9 @@ pub struct ErrorBody {
 #[derive(Serialize)]
 struct ErrorObject {
     message: String,
-    r#type: &'static str,
+    r#type: Cow<'static, str>,
     param: Option<String>,
-    code: Option<&'static str>,
+    code: Option<Cow<'static, str>>,
 }
 
 impl From<&ApiError> for ErrorBody {

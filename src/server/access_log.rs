@@ -119,7 +119,7 @@ fn rendered(record: &Record, mut response: Response<Body>) -> Response<Body> {
 fn panicked(record: &Record, panic: &(dyn std::any::Any + Send)) -> ApiError {
     let reason = panic.downcast_ref::<String>().map(String::as_str);
     let reason = reason.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
-    error!(request_id = record.request_id().to_str().unwrap_or_default(), reason, "a handler panicked");
+    error!(request_id = record.id(), reason, "a handler panicked");
     ApiError::Internal
 }
 

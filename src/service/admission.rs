@@ -10,7 +10,7 @@ use super::models::Model;
 use super::{Answer, Call, Service};
 use crate::api::ApiRequest;
 use crate::api::chat::check_model;
-use crate::engine::{Budget, Generation, GenerationRequest};
+use crate::engine::{Budget, Generation, GenerationRequest, Schedule};
 use crate::error::ApiError;
 use crate::simulation::{Directives, Plan, Switch};
 
@@ -32,14 +32,14 @@ impl Service {
             .map_err(|_| too_many("generations are open"))?;
         // It lives as long as the answer, and may cost more than the body that brought it.
         call.upload.hold(request.overhead())?;
-        let service = self.clone();
-        let begin = move || {
-            let generation =
-                Generation::new(&*service.0.engine, &request, plan.pacing, service.budget(), start)?;
-            Ok((request, generation))
-        };
-        let (request, generation) = self.run(call, begin).await?;
-        Ok(Answer::new(self, call, request, generation, slot))
+        let (engine, asked) = (Arc::clone(&self.0.engine), Arc::clone(&request));
+        let replies = self.run(call, move || engine.generate(&asked)).await?;
+        let sources = replies.sources(request.choices()).await?;
+        let (schedule, budget) = (Schedule::new(plan.pacing, start), self.budget());
+        let model = request.model.clone();
+        let begin = move || Ok(Generation::new(&request, sources, schedule, budget)?);
+        let generation = self.run(call, begin).await?;
+        Ok(Answer::new(self, call, model, generation, slot))
     }
 
     /// The served models.
@@ -76,10 +76,10 @@ impl Service {
         Plan::new(options, asked)
     }
 
-    fn check(&self, request: impl ApiRequest) -> Result<GenerationRequest, ApiError> {
+    fn check(&self, request: impl ApiRequest) -> Result<Arc<GenerationRequest>, ApiError> {
         let request = request.check(self.0.models.default_name(), self.0.options.validation)?;
         self.0.models.get(&request.model)?;
-        Ok(request)
+        Ok(Arc::new(request))
     }
 
     fn budget(&self) -> Budget {

@@ -1,7 +1,6 @@
-//! An answer: a generation in the service's care. It is counted while it is open, measured as it speaks, and
-//! ends in form when the server has to stop or the engine fails.
+//! An answer: a generation that is counted while it is open, measured token by token, and ended with a proper error
+//! when the server has to stop or the engine fails.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -17,7 +16,7 @@ use super::record::Record;
 use super::uploads::Upload;
 use super::{Call, Service, unix_time};
 use crate::api::Head;
-use crate::engine::{Completion, Event, Generation, GenerationRequest, Usage};
+use crate::engine::{Completion, Event, FinishReason, Generation, Limit, Usage};
 use crate::error::ApiError;
 
 /// A stream of events; dropping it is cancelling, and nothing outlives it.
@@ -38,7 +37,7 @@ impl Answer {
     pub(super) fn new(
         service: &Service,
         call: &Call,
-        request: GenerationRequest,
+        model: String,
         generation: Generation,
         permit: OwnedSemaphorePermit,
     ) -> Self {
@@ -48,7 +47,7 @@ impl Answer {
             ending: None,
             is_over: false,
             meter: Meter::start(service.clone(), call.record.clone(), prompt_tokens),
-            head: Head { id: rand::random(), created: unix_time(), model: request.model },
+            head: Head { id: rand::random(), created: unix_time(), model },
             _permit: permit,
             upload: call.upload.clone(),
         }
@@ -67,21 +66,20 @@ impl Answer {
     pub async fn complete(self) -> Result<Completion, ApiError> {
         let upload = self.upload.clone();
         Completion::collect(self.map(|event| {
-            if let Ok(Event::Delta { text, .. }) = &event {
-                upload.hold(text.len())?;
+            if let Ok(Event::Delta { token, .. }) = &event {
+                upload.hold(token.delta.text().len())?;
             }
             event
         }))
         .await
     }
 
-    /// The next event, with a panic of the engine told as the failure it is.
-    fn poll_generation(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event, ApiError>>> {
-        let generation = Pin::new(&mut self.generation);
-        catch_unwind(AssertUnwindSafe(|| generation.poll_next(cx))).unwrap_or_else(|_| {
-            error!("the engine panicked");
-            Poll::Ready(Some(Err(ApiError::Internal)))
-        })
+    /// Notes that the engine, or what writes the answer, has panicked.
+    pub(super) fn panicked(&self) -> ApiError {
+        let record = &self.meter.record;
+        error!(request_id = record.id(), "the engine panicked in the middle of an answer");
+        record.note_error(&ApiError::Internal);
+        ApiError::Internal
     }
 
     fn poll_ending(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -101,7 +99,7 @@ impl Stream for Answer {
         let event = if self.meter.service.lifecycle().is_ending() {
             Some(Err(ApiError::Draining))
         } else {
-            match self.poll_generation(cx) {
+            match Pin::new(&mut self.generation).poll_next(cx) {
                 Poll::Ready(event) => event,
                 Poll::Pending if self.poll_ending(cx).is_ready() => Some(Err(ApiError::Draining)),
                 Poll::Pending => return Poll::Pending,
@@ -136,15 +134,16 @@ impl Meter {
         let open = service.metrics().streams_open(record.route().protocol);
         open.inc();
         service.metrics().prompt_tokens.inc_by(prompt_tokens.into());
-        let usage = Usage { prompt_tokens, completion_tokens: 0 };
+        let usage = Usage { prompt_tokens, ..Usage::default() };
         Self { service, record, open, usage, has_been_cut: false, ttft: None, last: None }
     }
 
     fn note(&mut self, event: &Event) {
         match event {
             Event::Delta { choice, due, .. } => self.note_token(*choice, *due),
-            Event::Finished { by_server: true, .. } => self.note_cut(),
-            Event::Started | Event::Opened { .. } | Event::Finished { .. } | Event::Usage(_) => {}
+            Event::Finished { reason: FinishReason::Length { by: Limit::Server }, .. } => self.note_cut(),
+            Event::Usage(usage) => self.usage = *usage,
+            Event::Started | Event::Opened { .. } | Event::Finished { .. } => {}
         }
     }
 

@@ -10,6 +10,7 @@ pub mod limits;
 pub mod metrics;
 pub mod models;
 pub mod record;
+mod render;
 pub mod uploads;
 mod workers;
 
@@ -21,6 +22,7 @@ use axum::http::{Extensions, HeaderMap};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use answer::Answer;
+pub use render::{Output, Render, Rendered};
 
 use crate::api::Validation;
 use crate::auth::Caller;

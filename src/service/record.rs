@@ -35,7 +35,7 @@ struct Inner {
 struct Notes {
     caller: Option<Arc<str>>,
     model: Option<String>,
-    error: Option<&'static str>,
+    error: Option<Cow<'static, str>>,
     applied: Option<String>,
     ttft: Option<Duration>,
     usage: Usage,
@@ -56,6 +56,11 @@ impl Record {
     /// The request's id: the caller's own if it was a sane one.
     pub fn request_id(&self) -> &HeaderValue {
         &self.0.request_id
+    }
+
+    /// The same as text, for log lines.
+    pub fn id(&self) -> &str {
+        self.0.request_id.to_str().unwrap_or_default()
     }
 
     /// Its row of the route table.
@@ -112,21 +117,20 @@ impl Record {
         if !tracing::enabled!(tracing::Level::INFO) {
             return;
         }
-        let Inner { request_id, route, trace_id, started, .. } = &*self.0;
+        let Inner { route, trace_id, started, .. } = &*self.0;
         let notes = self.notes();
         let Notes { caller, model, error, ttft, usage, .. } = &*notes;
-        let id = request_id.to_str().unwrap_or_default();
         let (protocol, endpoint) = (route.protocol.as_str(), route.endpoint.as_str());
         let caller = caller.as_deref();
-        let (model, error) = (model.as_deref().map(escaped), *error);
+        let (model, error) = (model.as_deref().map(escaped), error.as_deref());
         let model = model.as_deref();
         let ttft_ms = ttft.map(milliseconds);
         let duration_ms = milliseconds(started.elapsed());
-        let Usage { prompt_tokens, completion_tokens } = *usage;
+        let Usage { prompt_tokens, completion_tokens, .. } = *usage;
         macro_rules! line {
             ($level:ident) => {
                 $level!(
-                    request_id = id,
+                    request_id = self.id(),
                     trace_id,
                     caller,
                     protocol,

@@ -3,6 +3,7 @@
 use serde_json::json;
 use tokenecho::Server;
 use tokenecho::api::Validation;
+use tokenecho::engine::{GenerationRequest, Reply};
 
 use crate::support::http::{chat, chunks, completion, echoed, events, failure, say, with};
 use crate::support::{bare_echo, start};
@@ -362,7 +363,12 @@ async fn directives_that_are_off_steer_nothing() {
 
 #[tokio::test]
 async fn an_engine_that_panics_is_one_requests_failure() {
-    let server = start(bare_echo().engine(Panicking)).await;
+    let server = start(bare_echo().engine(|request: &GenerationRequest| {
+        assert_ne!(request.prompt.messages()[0].text(), "at once", "a panic of the engine");
+        let tokens = ["one", " two"].into_iter().map(Ok);
+        Reply::live(tokio_stream::iter(tokens.chain(std::iter::from_fn(|| panic!("a panic in the middle")))))
+    }))
+    .await;
 
     let (status, error) = failure(chat(&server, &say("at once")).await).await;
     let (chunks, is_done) = events(chat(&server, &with(say("later"), &json!({"stream": true}))).await).await;
@@ -372,16 +378,4 @@ async fn an_engine_that_panics_is_one_requests_failure() {
     assert_eq!(unary, 500);
     assert!(!is_done, "a stream that fails has no [DONE]");
     assert_eq!(chunks.last().expect("an error")["error"]["code"], "internal_error");
-}
-
-/// Fails when asked, or in the middle of its reply.
-struct Panicking;
-
-impl tokenecho::Engine for Panicking {
-    fn reply(&self, request: &tokenecho::engine::GenerationRequest, _: usize) -> tokenecho::engine::Reply {
-        assert_ne!(request.prompt.messages()[0].text(), "at once", "a panic of the engine");
-        let pieces = ["one", " two"].into_iter().map(|piece| Ok(piece.into()));
-        let pieces = tokio_stream::iter(pieces.chain(std::iter::from_fn(|| panic!("a panic in the middle"))));
-        tokenecho::engine::Reply::Pieces(Box::pin(pieces))
-    }
 }

@@ -8,6 +8,7 @@ mod chat;
 mod cli;
 mod doors;
 mod drain;
+mod engines;
 mod errors;
 mod framing;
 mod grpc;

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokenecho::api::chat::{ChatRequest, StopSequences};
 use tokenecho::api::{ApiRequest, Validation};
 use tokenecho::engine::{
-    Budget, Completion, Content, EchoEngine, Engine, Event, Generation, Message, Pacing, Role,
+    Budget, Completion, Content, EchoEngine, Event, Generation, Message, Pacing, Role, Schedule,
 };
 use tokio::time::Instant;
 
@@ -17,15 +17,16 @@ use crate::support::{bare_echo, start};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn generation(text: &str, pacing: Pacing, change: impl FnOnce(&mut ChatRequest)) -> Generation {
+async fn generation(text: &str, pacing: Pacing, change: impl FnOnce(&mut ChatRequest)) -> Generation {
     let mut parameters = ChatRequest {
         messages: vec![Message::new(Role::User, Some(Content::Text(text.into())))],
         ..ChatRequest::default()
     };
     change(&mut parameters);
-    let request = parameters.check("mock", Validation::Lenient).expect("a good request");
-    let engine: Arc<dyn Engine> = Arc::new(EchoEngine::new(""));
-    Generation::new(&*engine, &request, pacing, Budget { tokens: 1000, bytes: 1 << 20 }, Instant::now())
+    let request = Arc::new(parameters.check("mock", Validation::Lenient).expect("a good request"));
+    let schedule = Schedule::new(pacing, Instant::now());
+    Generation::begin(&EchoEngine::new(""), &request, schedule, Budget { tokens: 1000, bytes: 1 << 20 })
+        .await
         .expect("within budget")
 }
 
@@ -48,7 +49,7 @@ async fn told(mut generation: Generation) -> Vec<(u64, &'static str)> {
 
 #[tokio::test(start_paused = true)]
 async fn the_first_token_waits_for_ttft_and_the_rest_for_itl() {
-    let generation = generation("one two three", Pacing { ttft: 2 * SECOND, itl: SECOND }, |_| {});
+    let generation = generation("one two three", Pacing { ttft: 2 * SECOND, itl: SECOND }, |_| {}).await;
 
     assert_eq!(
         told(generation).await,
@@ -67,7 +68,8 @@ async fn the_first_token_waits_for_ttft_and_the_rest_for_itl() {
 #[tokio::test(start_paused = true)]
 async fn choices_share_their_deadlines() {
     let generation =
-        generation("one two", Pacing { ttft: SECOND, itl: SECOND }, |parameters| parameters.n = Some(3));
+        generation("one two", Pacing { ttft: SECOND, itl: SECOND }, |parameters| parameters.n = Some(3))
+            .await;
 
     let deltas: Vec<_> = told(generation).await.into_iter().filter(|(_, what)| *what == "delta").collect();
 
@@ -77,14 +79,15 @@ async fn choices_share_their_deadlines() {
 #[tokio::test(start_paused = true)]
 async fn without_tokens_everything_leaves_at_ttft() {
     let generation =
-        generation("one", Pacing { ttft: SECOND, itl: SECOND }, |parameters| parameters.max_tokens = Some(0));
+        generation("one", Pacing { ttft: SECOND, itl: SECOND }, |parameters| parameters.max_tokens = Some(0))
+            .await;
 
     assert_eq!(told(generation).await, [(0, "started"), (1, "opened"), (1, "finished"), (1, "usage")]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_late_token_does_not_push_those_behind_it() {
-    let mut generation = generation("one two three four", Pacing { ttft: SECOND, itl: SECOND }, |_| {});
+    let mut generation = generation("one two three four", Pacing { ttft: SECOND, itl: SECOND }, |_| {}).await;
     let start = Instant::now();
 
     let mut arrivals = Vec::new();
@@ -104,7 +107,8 @@ async fn a_late_token_does_not_push_those_behind_it() {
 async fn a_stop_sequence_makes_no_token_late() {
     let generation = generation("one two three", Pacing { ttft: SECOND, itl: SECOND }, |parameters| {
         parameters.stop = StopSequences(vec![" two four".into()]);
-    });
+    })
+    .await;
 
     let deltas: Vec<_> = told(generation).await.into_iter().filter(|(_, what)| *what == "delta").collect();
 
@@ -113,7 +117,7 @@ async fn a_stop_sequence_makes_no_token_late() {
 
 #[tokio::test(start_paused = true)]
 async fn the_unary_answer_waits_as_long_as_the_stream_would_have_lasted() {
-    let generation = generation("one two three", Pacing { ttft: SECOND, itl: SECOND }, |_| {});
+    let generation = generation("one two three", Pacing { ttft: SECOND, itl: SECOND }, |_| {}).await;
     let start = Instant::now();
 
     Completion::collect(generation).await.expect("an answer");
@@ -123,7 +127,7 @@ async fn the_unary_answer_waits_as_long_as_the_stream_would_have_lasted() {
 
 #[tokio::test(start_paused = true)]
 async fn zero_is_no_delay_at_all() {
-    let generation = generation(&"word ".repeat(500), Pacing::default(), |_| {});
+    let generation = generation(&"word ".repeat(500), Pacing::default(), |_| {}).await;
     let start = Instant::now();
 
     Completion::collect(generation).await.expect("an answer");

@@ -199,7 +199,7 @@ async fn each_validation_mode_is_the_same_on_both_protocols() {
 }
 
 /// The four answers to one request.
-async fn check(server: &Server, request: &Value) {
+pub async fn check(server: &Server, request: &Value) {
     let mut grpc = support::grpc::chat(server).await;
     let message = support::grpc::request(request);
     let usage = json!({"stream": true, "stream_options": {"include_usage": true}});
@@ -260,12 +260,15 @@ async fn grpc_items(mut items: tonic::Streaming<tokenecho::pb::StreamChatComplet
     objects
 }
 
-/// An object without what is null, and without what differs from answer to answer: ids, times, the type's name.
+/// What differs from answer to answer, or is told by the message's type: ids, times, the types' names.
+const DIFFERS: [&str; 4] = ["id", "created", "object", "type"];
+
+/// An object without what is null, and without what differs.
 fn plain(value: Value) -> Value {
     match value {
         Value::Object(fields) => fields
             .into_iter()
-            .filter(|(name, value)| !value.is_null() && !["id", "created", "object"].contains(&name.as_str()))
+            .filter(|(name, value)| !value.is_null() && !DIFFERS.contains(&name.as_str()))
             .map(|(name, value)| (name, plain(value)))
             .collect(),
         Value::Array(items) => items.into_iter().map(plain).collect(),
@@ -280,13 +283,40 @@ fn fold(chunks: &[Value]) -> Value {
         let index = usize::try_from(choice["index"].as_u64().expect("an index")).expect("small");
         if index == choices.len() {
             assert_eq!(choice["delta"]["role"], "assistant");
-            choices.push(json!({"index": index, "message": {"role": "assistant", "content": ""}}));
+            choices.push(json!({"index": index, "message": {"role": "assistant"}}));
         }
-        let content = choices[index]["message"]["content"].as_str().expect("text").to_owned();
-        let delta = choice["delta"]["content"].as_str().unwrap_or_default();
-        choices[index]["message"]["content"] = (content + delta).into();
+        let message = choices[index]["message"].as_object_mut().expect("a message");
+        for field in ["content", "refusal"] {
+            append(message, field, &choice["delta"][field]);
+        }
+        for call in choice["delta"]["tool_calls"].as_array().into_iter().flatten() {
+            let calls =
+                message.entry("tool_calls").or_insert_with(|| json!([])).as_array_mut().expect("calls");
+            let at = usize::try_from(call["index"].as_u64().expect("an index")).expect("small");
+            if at == calls.len() {
+                calls.push(json!({}));
+            }
+            for (kind, input) in [("function", "arguments"), ("custom", "input")] {
+                if let Some(called) = call.get(kind) {
+                    let whole =
+                        calls[at].as_object_mut().expect("a call").entry(kind).or_insert_with(|| json!({}));
+                    let whole = whole.as_object_mut().expect("what is called");
+                    append(whole, "name", &called["name"]);
+                    append(whole, input, &called[input]);
+                }
+            }
+        }
         if let Some(reason) = choice.get("finish_reason") {
             choices[index]["finish_reason"] = reason.clone();
+        }
+    }
+    // No content is told from empty content by the first chunk; a refusal stands in its place.
+    for choice in &mut choices {
+        let message = choice["message"].as_object_mut().expect("a message");
+        if message.get("content") == Some(&json!(""))
+            && (message.contains_key("refusal") || message.contains_key("tool_calls"))
+        {
+            message.remove("content");
         }
     }
     let last = chunks.last().expect("at least usage");
@@ -294,4 +324,12 @@ fn fold(chunks: &[Value]) -> Value {
         "choices": choices, "usage": last["usage"], "model": last["model"], "service_tier": last["service_tier"],
         "system_fingerprint": last["system_fingerprint"],
     })
+}
+
+/// Appends text to a field, which is there as soon as any text is, also an empty one.
+fn append(object: &mut serde_json::Map<String, Value>, field: &str, text: &Value) {
+    if let Some(text) = text.as_str() {
+        let whole = object.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+        object.insert(field.into(), (whole + text).into());
+    }
 }

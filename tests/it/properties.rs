@@ -1,15 +1,18 @@
 //! For any text: what a generation says is what the plain rules say, whole or as a stream, however the engine
 //! gives its reply.
 
+use std::sync::Arc;
+
 use futures_util::StreamExt;
 use proptest::prelude::*;
 use tokenecho::api::chat::{ChatRequest, StopSequences};
 use tokenecho::api::{ApiRequest, Validation};
 use tokenecho::engine::tokens::Tokens;
 use tokenecho::engine::{
-    Budget, Completion, Content, Engine, Event, FinishReason, Generation, GenerationRequest, Message, Pacing,
-    Reply, Role,
+    Budget, Completion, Content, Engine, Event, FinishReason, Generation, GenerationRequest, Limit, Message,
+    Pacing, Replies, Reply, Role, Schedule, Segment,
 };
+use tokenecho::error::ApiError;
 
 /// Says a text as known whole, or piece by piece with pauses in between.
 struct Fixed {
@@ -18,16 +21,18 @@ struct Fixed {
 }
 
 impl Engine for Fixed {
-    fn reply(&self, _: &GenerationRequest, _: usize) -> Reply {
+    fn generate(&self, request: &Arc<GenerationRequest>) -> Result<Replies, ApiError> {
         if !self.in_pieces {
-            return Reply::text(self.text.clone());
+            return Ok(Replies::Same(vec![Segment::Text(self.text.clone().into())]));
         }
-        let tokens: Vec<_> = Tokens::of(self.text.clone().into()).collect();
-        let pieces = futures_util::stream::iter(tokens).then(|token| async {
-            tokio::task::yield_now().await;
-            Ok(token)
-        });
-        Reply::Pieces(Box::pin(pieces))
+        let reply = |_| {
+            let tokens: Vec<_> = Tokens::of(self.text.clone().into()).collect();
+            Reply::live(futures_util::stream::iter(tokens).then(|token| async {
+                tokio::task::yield_now().await;
+                Ok(token)
+            }))
+        };
+        Ok(Replies::Each((0..request.choices()).map(reply).collect()))
     }
 }
 
@@ -36,11 +41,13 @@ fn expected(text: &str, limit: Option<usize>, stops: &[String]) -> (String, Fini
     let tokens: Vec<_> = Tokens::of(text.into()).collect();
     let said = tokens.len().min(limit.unwrap_or(usize::MAX));
     let whole: String = tokens[..said].iter().map(|token| &**token).collect();
-    let ends = stops.iter().filter_map(|stop| whole.find(stop.as_str()).map(|at| (at + stop.len(), at)));
+    let ends = (0..)
+        .zip(stops)
+        .filter_map(|(index, stop)| whole.find(stop.as_str()).map(|at| (at + stop.len(), at, index)));
     let (text, reason) = match ends.min() {
-        Some((_, at)) => (whole[..at].to_owned(), FinishReason::Stop),
-        None if said < tokens.len() => (whole, FinishReason::Length),
-        None => (whole, FinishReason::Stop),
+        Some((_, at, index)) => (whole[..at].to_owned(), FinishReason::Stop { sequence: Some(index) }),
+        None if said < tokens.len() => (whole, FinishReason::Length { by: Limit::Request }),
+        None => (whole, FinishReason::Stop { sequence: None }),
     };
     let mut sent = 0;
     let count = tokens.iter().take_while(|token| {
@@ -52,7 +59,13 @@ fn expected(text: &str, limit: Option<usize>, stops: &[String]) -> (String, Fini
     (text, reason, count)
 }
 
-fn generation(text: &str, in_pieces: bool, n: i64, limit: Option<usize>, stops: &[String]) -> Generation {
+async fn generation(
+    text: &str,
+    in_pieces: bool,
+    n: i64,
+    limit: Option<usize>,
+    stops: &[String],
+) -> Generation {
     let parameters = ChatRequest {
         messages: vec![Message::new(Role::User, Some(Content::Text("x".into())))],
         n: Some(n),
@@ -60,16 +73,12 @@ fn generation(text: &str, in_pieces: bool, n: i64, limit: Option<usize>, stops: 
         stop: StopSequences(stops.to_vec()),
         ..ChatRequest::default()
     };
-    let request = parameters.check("mock", Validation::Lenient).expect("a good request");
+    let request = Arc::new(parameters.check("mock", Validation::Lenient).expect("a good request"));
     let engine = Fixed { text: text.into(), in_pieces };
-    Generation::new(
-        &engine,
-        &request,
-        Pacing::default(),
-        Budget { tokens: 10_000, bytes: 1 << 20 },
-        tokio::time::Instant::now(),
-    )
-    .expect("small")
+    let schedule = Schedule::new(Pacing::default(), tokio::time::Instant::now());
+    Generation::begin(&engine, &request, schedule, Budget { tokens: 10_000, bytes: 1 << 20 })
+        .await
+        .expect("small")
 }
 
 proptest! {
@@ -84,9 +93,12 @@ proptest! {
         let (said, reason, tokens) = expected(&text, limit, &stops);
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
 
-        let whole = runtime.block_on(Completion::collect(generation(&text, in_pieces, n, limit, &stops)));
+        let whole = runtime.block_on(async {
+            Completion::collect(generation(&text, in_pieces, n, limit, &stops).await).await
+        });
         let whole = whole.expect("no failure");
-        let events: Vec<_> = runtime.block_on(generation(&text, false, n, limit, &stops).collect());
+        let events: Vec<_> =
+            runtime.block_on(async { generation(&text, false, n, limit, &stops).await.collect().await });
 
         let n = usize::try_from(n).expect("small");
         prop_assert_eq!(whole.choices.len(), n);
@@ -98,9 +110,9 @@ proptest! {
         let mut streamed = vec![String::new(); n];
         for event in events {
             match event.expect("no failure") {
-                Event::Delta { choice, text, .. } => {
-                    prop_assert!(!text.is_empty());
-                    streamed[choice].push_str(&text);
+                Event::Delta { choice, token, .. } => {
+                    prop_assert!(!token.delta.text().is_empty());
+                    streamed[choice].push_str(token.delta.text());
                 }
                 Event::Finished { reason: ended, .. } => prop_assert_eq!(ended, reason),
                 Event::Usage(usage) => prop_assert_eq!(usage, whole.usage),

@@ -1,15 +1,12 @@
 //! ChatService: the rpcs. `convert` turns messages into requests, and events into messages.
 
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-
-use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
-use super::convert;
+use super::convert::{self, ItemRenderer};
 use crate::api::Validation;
 use crate::api::chat::{ChatHead, Delivery};
 use crate::error::ApiError;
+use crate::grpc::items::{Items, items};
 use crate::pb::chat_service_server::ChatService;
 use crate::pb::{CreateChatCompletionRequest, CreateChatCompletionResponse, StreamChatCompletionResponse};
 use crate::service::{Answer, Call, Service};
@@ -41,7 +38,7 @@ impl Chat {
 
 #[tonic::async_trait]
 impl ChatService for Chat {
-    type StreamChatCompletionStream = Items;
+    type StreamChatCompletionStream = Items<StreamChatCompletionResponse>;
 
     async fn create_chat_completion(
         &self,
@@ -55,34 +52,10 @@ impl ChatService for Chat {
     async fn stream_chat_completion(
         &self,
         request: Request<CreateChatCompletionRequest>,
-    ) -> Result<Response<Items>, Status> {
+    ) -> Result<Response<Self::StreamChatCompletionStream>, Status> {
         let (answer, delivery) = self.answer(request, true).await?;
         let include_usage = delivery.include_usage;
         let head = ChatHead::new(answer.head().clone(), delivery);
-        Ok(Response::new(Items { answer, head, include_usage }))
-    }
-}
-
-/// The items of a streamed answer: those events that chat completions tell.
-pub struct Items {
-    answer: Answer,
-    head: ChatHead,
-    include_usage: bool,
-}
-
-impl Stream for Items {
-    type Item = Result<StreamChatCompletionResponse, Status>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            let item = match ready!(Pin::new(&mut self.answer).poll_next(cx)) {
-                None => return Poll::Ready(None),
-                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
-                Some(Ok(event)) => convert::item(&self.head, event, self.include_usage),
-            };
-            if let Some(item) = item {
-                return Poll::Ready(Some(Ok(item)));
-            }
-        }
+        Ok(Response::new(items(answer, ItemRenderer::new(head, include_usage))))
     }
 }

@@ -7,11 +7,13 @@ use crate::api::check::unsupported_value;
 use crate::api::fields::{FromJson, JsonObject};
 use crate::api::json::Node;
 use crate::engine::{
-    Audio, CallKind, Choice, Completion, Content, Event, File, FinishReason, Image, Message, Part, Role,
-    Tool, ToolCall, Usage,
+    Audio, CallKind, Choice, Completion, Content, Delta, Event, File, FinishReason, Image, Message, Part,
+    Role, Tool, ToolCall, Usage,
 };
-use crate::error::InvalidRequest;
+use crate::error::{ApiError, InvalidRequest};
+use crate::grpc::items::Item;
 use crate::pb;
+use crate::service::Render;
 use crate::simulation::Directives;
 
 /// Reads a request. Errors name the API's fields; where `strict`, unknown fields of embedded JSON are errors.
@@ -167,15 +169,6 @@ fn read_tool(index: usize, tool: pb::Tool, strict: bool) -> Read<Tool> {
 
 /// The message for a whole answer.
 pub fn completion(head: ChatHead, completion: Completion) -> pb::CreateChatCompletionResponse {
-    let choice = |(index, choice): (usize, Choice)| pb::Choice {
-        index: int32(index),
-        message: Some(pb::AssistantMessage {
-            role: pb::Role::Assistant.into(),
-            content: Some(choice.text),
-            refusal: None,
-        }),
-        finish_reason: finish_reason(choice.finish_reason).into(),
-    };
     pb::CreateChatCompletionResponse {
         id: head.id,
         created: head.created,
@@ -187,61 +180,140 @@ pub fn completion(head: ChatHead, completion: Completion) -> pb::CreateChatCompl
     }
 }
 
-/// The item that tells `event`, if a chat completion tells it.
-pub fn item(head: &ChatHead, event: Event, include_usage: bool) -> Option<pb::StreamChatCompletionResponse> {
-    let unspecified = pb::FinishReason::Unspecified;
-    match event {
-        Event::Started => None,
-        Event::Opened { choice } => {
-            let role = pb::Role::Assistant.into();
-            Some(item_of_choice(
-                head,
-                choice,
-                pb::Delta { role, content: Some(String::new()), refusal: None },
-                unspecified,
-            ))
+fn choice((index, choice): (usize, Choice)) -> pb::Choice {
+    let finish_reason = finish_reason(choice.finish_reason).into();
+    let (content, refusal, calls) = choice.content();
+    let tool_calls = calls.into_iter().map(call).collect();
+    let message = pb::AssistantMessage { role: pb::Role::Assistant.into(), content, refusal, tool_calls };
+    pb::Choice { index: int32(index), message: Some(message), finish_reason }
+}
+
+fn call(call: ToolCall) -> pb::ToolCall {
+    let ToolCall { id, kind, name, arguments } = call;
+    let id = id.unwrap_or_default();
+    match kind {
+        CallKind::Function => {
+            pb::ToolCall { id, function: Some(pb::FunctionCall { name, arguments }), custom: None }
         }
-        Event::Delta { choice, text, .. } => {
-            let delta = pb::Delta { content: Some(text.to_string()), ..pb::Delta::default() };
-            Some(item_of_choice(head, choice, delta, unspecified))
+        CallKind::Custom => {
+            pb::ToolCall { id, function: None, custom: Some(pb::CustomToolCall { name, input: arguments }) }
         }
-        Event::Finished { choice, reason, .. } => {
-            Some(item_of_choice(head, choice, pb::Delta::default(), finish_reason(reason)))
-        }
-        Event::Usage(spent) => include_usage.then(|| message(head, vec![], Some(usage(spent)))),
     }
 }
 
-fn item_of_choice(
-    head: &ChatHead,
-    index: usize,
-    delta: pb::Delta,
-    finish_reason: pb::FinishReason,
-) -> pb::StreamChatCompletionResponse {
-    let finish_reason = finish_reason.into();
-    message(head, vec![pb::StreamChoice { index: int32(index), delta: Some(delta), finish_reason }], None)
+/// Makes an item of each event that a chat completion reports.
+pub struct ItemRenderer {
+    head: ChatHead,
+    include_usage: bool,
+    /// The kind of each choice's last call, which its arguments follow.
+    calls: Vec<CallKind>,
 }
 
-fn message(
-    head: &ChatHead,
-    choices: Vec<pb::StreamChoice>,
-    usage: Option<pb::Usage>,
-) -> pb::StreamChatCompletionResponse {
-    pb::StreamChatCompletionResponse {
-        id: head.id.clone(),
-        created: head.created,
-        model: head.model.clone(),
-        choices,
-        usage,
-        system_fingerprint: head.system_fingerprint.into(),
-        service_tier: head.service_tier.clone(),
+impl ItemRenderer {
+    /// A renderer for the items of one answer.
+    pub fn new(head: ChatHead, include_usage: bool) -> Self {
+        Self { head, include_usage, calls: Vec::new() }
+    }
+
+    fn item(
+        &self,
+        choices: Vec<pb::StreamChoice>,
+        usage: Option<pb::Usage>,
+    ) -> pb::StreamChatCompletionResponse {
+        pb::StreamChatCompletionResponse {
+            id: self.head.id.clone(),
+            created: self.head.created,
+            model: self.head.model.clone(),
+            choices,
+            usage,
+            system_fingerprint: self.head.system_fingerprint.into(),
+            service_tier: self.head.service_tier.clone(),
+        }
+    }
+
+    fn choice(
+        &self,
+        index: usize,
+        delta: pb::Delta,
+        finish_reason: pb::FinishReason,
+    ) -> pb::StreamChatCompletionResponse {
+        let finish_reason = finish_reason.into();
+        self.item(vec![pb::StreamChoice { index: int32(index), delta: Some(delta), finish_reason }], None)
+    }
+
+    /// What a token adds; `None` where a chat does not show it.
+    fn delta(&mut self, choice: usize, delta: Delta) -> Option<pb::Delta> {
+        let plain = pb::Delta::default();
+        Some(match delta {
+            Delta::Text(text) => pb::Delta { content: Some(text.to_string()), ..plain },
+            Delta::Refusal(text) => pb::Delta { refusal: Some(text.to_string()), ..plain },
+            Delta::Reasoning(_) => return None,
+            Delta::Call { call, kind, id, name } => {
+                self.calls.resize(self.calls.len().max(choice + 1), kind);
+                self.calls[choice] = kind;
+                let begun = call_delta(call, kind, Some(name.to_string()), String::new());
+                pb::Delta {
+                    tool_calls: vec![pb::ToolCallDelta { id: Some(id.to_string()), ..begun }],
+                    ..plain
+                }
+            }
+            Delta::Arguments { call, text } => {
+                let kind = self.calls.get(choice).copied().unwrap_or(CallKind::Function);
+                pb::Delta { tool_calls: vec![call_delta(call, kind, None, text.to_string())], ..plain }
+            }
+        })
+    }
+}
+
+fn call_delta(call: u16, kind: CallKind, name: Option<String>, input: String) -> pb::ToolCallDelta {
+    let plain = pb::ToolCallDelta { index: call.into(), ..pb::ToolCallDelta::default() };
+    match kind {
+        CallKind::Function => {
+            pb::ToolCallDelta { function: Some(pb::FunctionCallDelta { name, arguments: input }), ..plain }
+        }
+        CallKind::Custom => {
+            pb::ToolCallDelta { custom: Some(pb::CustomToolCallDelta { name, input }), ..plain }
+        }
+    }
+}
+
+impl Render for ItemRenderer {
+    type Output = Item<pb::StreamChatCompletionResponse>;
+
+    fn event(&mut self, event: Event, item: &mut Self::Output) {
+        let unspecified = pb::FinishReason::Unspecified;
+        let message = match event {
+            Event::Opened { choice, calls } => {
+                let content = (!calls).then(String::new);
+                let delta = pb::Delta { role: pb::Role::Assistant.into(), content, ..pb::Delta::default() };
+                Some(self.choice(choice, delta, unspecified))
+            }
+            Event::Delta { choice, token, .. } => {
+                self.delta(choice, token.delta).map(|delta| self.choice(choice, delta, unspecified))
+            }
+            Event::Finished { choice, reason } => {
+                Some(self.choice(choice, pb::Delta::default(), finish_reason(reason)))
+            }
+            Event::Usage(spent) if self.include_usage => Some(self.item(vec![], Some(usage(spent)))),
+            Event::Started | Event::Usage(_) => None,
+        };
+        *item = message.map(Ok);
+    }
+
+    /// The end of the stream is its status.
+    fn end(&mut self, _: &mut Self::Output) {}
+
+    fn failure(&mut self, error: ApiError, item: &mut Self::Output) {
+        *item = Some(Err(error.into()));
     }
 }
 
 fn finish_reason(reason: FinishReason) -> pb::FinishReason {
     match reason {
-        FinishReason::Stop => pb::FinishReason::Stop,
-        FinishReason::Length => pb::FinishReason::Length,
+        FinishReason::Stop { .. } => pb::FinishReason::Stop,
+        FinishReason::Length { .. } => pb::FinishReason::Length,
+        FinishReason::ToolCalls => pb::FinishReason::ToolCalls,
+        FinishReason::ContentFilter => pb::FinishReason::ContentFilter,
     }
 }
 
@@ -251,7 +323,10 @@ fn usage(usage: Usage) -> pb::Usage {
         completion_tokens: int32(usage.completion_tokens),
         total_tokens: int32(usage.total_tokens()),
         prompt_tokens_details: Some(pb::PromptTokensDetails::default()),
-        completion_tokens_details: Some(pb::CompletionTokensDetails::default()),
+        completion_tokens_details: Some(pb::CompletionTokensDetails {
+            reasoning_tokens: int32(usage.reasoning_tokens),
+            ..pb::CompletionTokensDetails::default()
+        }),
     }
 }
 

@@ -133,7 +133,8 @@ fn from_proto(value: Value) -> Value {
         fields
             .into_iter()
             .map(|(name, value)| (name, from_proto(value)))
-            .filter(|(_, value)| !value.is_null())
+            // Without calls the API has no such field.
+            .filter(|(name, value)| !value.is_null() && (name != "tool_calls" || *value != json!([])))
             .collect()
     };
     match value {

@@ -27,6 +27,6 @@ pub async fn create(
         return Ok(sse::response(answer, ChunkRenderer::new(head, include_usage)));
     }
     let completion = answer.complete().await?;
-    let text = completion.choices.iter().map(|choice| choice.text.len()).sum();
+    let text = completion.text_bytes();
     json(&service, &call, text, ChatCompletion::new(head, completion)).await
 }

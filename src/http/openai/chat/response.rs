@@ -3,8 +3,11 @@
 use serde::Serialize;
 
 use crate::api::chat::ChatHead;
-use crate::engine::{Completion, Event, FinishReason, Usage};
-use crate::http::sse::{Render, write_json};
+use crate::engine::{CallKind, Choice, Completion, Delta, Event, FinishReason, ToolCall, Usage};
+use crate::error::ApiError;
+use crate::http::error::ErrorBody;
+use crate::http::sse::write_json;
+use crate::service::Render;
 
 /// What every object of one answer begins with, in the API's order.
 #[derive(Serialize)]
@@ -44,24 +47,71 @@ struct ChoiceObject {
 #[derive(Serialize)]
 struct MessageObject {
     role: &'static str,
-    content: String,
-    refusal: (),
+    content: Option<String>,
+    refusal: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<CallObject<String>>,
+}
+
+/// A tool call, or in a chunk how one begins.
+#[derive(Serialize)]
+struct CallObject<S> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<u16>,
+    id: S,
+    r#type: &'static str,
+    #[serde(flatten)]
+    called: Called<S>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Called<S> {
+    Function { name: S, arguments: S },
+    Custom { name: S, input: S },
+}
+
+impl<S> CallObject<S> {
+    fn new(index: Option<u16>, kind: CallKind, [id, name, input]: [S; 3]) -> Self {
+        let called = match kind {
+            CallKind::Function => Called::Function { name, arguments: input },
+            CallKind::Custom => Called::Custom { name, input },
+        };
+        Self { index, id, r#type: kind.as_str(), called }
+    }
 }
 
 impl ChatCompletion {
     /// The object for a whole answer.
     pub fn new(head: ChatHead, completion: Completion) -> Self {
-        let choice = |(index, choice): (usize, crate::engine::Choice)| ChoiceObject {
-            index,
-            message: MessageObject { role: "assistant", content: choice.text, refusal: () },
-            logprobs: (),
-            finish_reason: choice.finish_reason.as_str(),
-        };
         Self {
             envelope: Envelope::new(head, "chat.completion"),
-            choices: completion.choices.into_iter().enumerate().map(choice).collect(),
+            choices: completion.choices.into_iter().enumerate().map(ChoiceObject::new).collect(),
             usage: completion.usage.into(),
         }
+    }
+}
+
+impl ChoiceObject {
+    fn new((index, choice): (usize, Choice)) -> Self {
+        let finish_reason = spelled(choice.finish_reason);
+        let (content, refusal, calls) = choice.content();
+        let call = |ToolCall { id, kind, name, arguments }| {
+            CallObject::new(None, kind, [id.unwrap_or_default(), name, arguments])
+        };
+        let tool_calls = calls.into_iter().map(call).collect();
+        let message = MessageObject { role: "assistant", content, refusal, tool_calls };
+        Self { index, message, logprobs: (), finish_reason }
+    }
+}
+
+/// A finish reason as the API spells it.
+fn spelled(reason: FinishReason) -> &'static str {
+    match reason {
+        FinishReason::Stop { .. } => "stop",
+        FinishReason::Length { .. } => "length",
+        FinishReason::ToolCalls => "tool_calls",
+        FinishReason::ContentFilter => "content_filter",
     }
 }
 
@@ -95,6 +145,10 @@ impl From<Usage> for UsageObject {
             prompt_tokens: usage.prompt_tokens,
             completion_tokens: usage.completion_tokens,
             total_tokens: usage.total_tokens(),
+            completion_tokens_details: CompletionTokensDetails {
+                reasoning_tokens: usage.reasoning_tokens,
+                ..CompletionTokensDetails::default()
+            },
             ..Self::default()
         }
     }
@@ -110,6 +164,8 @@ pub struct ChunkRenderer {
     /// From the closing bracket of `choices` to the empty line.
     closing: &'static [u8],
     include_usage: bool,
+    /// The kind of each choice's last call, which its arguments follow.
+    calls: Vec<CallKind>,
 }
 
 impl ChunkRenderer {
@@ -120,7 +176,7 @@ impl ChunkRenderer {
         opening.truncate(opening.len() - b"}\n\n".len());
         opening.extend_from_slice(b",\"choices\":[");
         let closing: &[u8] = if include_usage { b"],\"usage\":null}\n\n" } else { b"]}\n\n" };
-        Self { opening, closing, include_usage }
+        Self { opening, closing, include_usage, calls: Vec::new() }
     }
 
     /// A chunk of one choice, whose delta `write_delta` writes as an object.
@@ -139,38 +195,83 @@ impl ChunkRenderer {
         frames.extend_from_slice(b",\"logprobs\":null,\"finish_reason\":");
         match finish_reason {
             None => frames.extend_from_slice(b"null"),
-            Some(reason) => write_value(frames, reason.as_str()),
+            Some(reason) => write_value(frames, spelled(reason)),
         }
         frames.push(b'}');
         frames.extend_from_slice(self.closing);
     }
 
+    fn delta_chunk(&mut self, frames: &mut Vec<u8>, choice: usize, delta: &Delta) {
+        match delta {
+            Delta::Text(text) => self.chunk(frames, choice, None, |frames| {
+                write_field(frames, b"{\"content\":", &**text, b"}");
+            }),
+            Delta::Refusal(text) => self.chunk(frames, choice, None, |frames| {
+                write_field(frames, b"{\"refusal\":", &**text, b"}");
+            }),
+            // Counted in the usage; the API shows none of it in a chat.
+            Delta::Reasoning(_) => {}
+            Delta::Call { call, kind, id, name } => {
+                self.calls.resize(self.calls.len().max(choice + 1), *kind);
+                self.calls[choice] = *kind;
+                let call = CallObject::new(Some(*call), *kind, [&**id, &**name, ""]);
+                self.chunk(frames, choice, None, |frames| {
+                    write_field(frames, b"{\"tool_calls\":[", &call, b"]}");
+                });
+            }
+            Delta::Arguments { call, text } => {
+                let field: &[u8] = match self.calls.get(choice) {
+                    Some(CallKind::Custom) => b",\"custom\":{\"input\":",
+                    Some(CallKind::Function) | None => b",\"function\":{\"arguments\":",
+                };
+                self.chunk(frames, choice, None, |frames| {
+                    write_field(frames, b"{\"tool_calls\":[{\"index\":", call, field);
+                    write_field(frames, b"", &**text, b"}}]}");
+                });
+            }
+        }
+    }
+
     fn usage_chunk(&self, frames: &mut Vec<u8>, usage: Usage) {
         frames.extend_from_slice(&self.opening);
-        frames.extend_from_slice(b"],\"usage\":");
-        write_value(frames, &UsageObject::from(usage));
-        frames.extend_from_slice(b"}\n\n");
+        write_field(frames, b"],\"usage\":", &UsageObject::from(usage), b"}\n\n");
     }
 }
 
-impl Render<Event> for ChunkRenderer {
-    fn render(&mut self, event: Event, frames: &mut Vec<u8>) {
+impl Render for ChunkRenderer {
+    type Output = Vec<u8>;
+
+    fn event(&mut self, event: Event, frames: &mut Vec<u8>) {
         match event {
-            Event::Opened { choice } => self.chunk(frames, choice, None, |delta| {
-                delta.extend_from_slice(b"{\"role\":\"assistant\",\"content\":\"\",\"refusal\":null}");
+            Event::Opened { choice, calls } => self.chunk(frames, choice, None, |delta| {
+                delta.extend_from_slice(if calls {
+                    br#"{"role":"assistant","content":null}"#
+                } else {
+                    br#"{"role":"assistant","content":"","refusal":null}"#
+                });
             }),
-            Event::Delta { choice, text, .. } => self.chunk(frames, choice, None, |delta| {
-                delta.extend_from_slice(b"{\"content\":");
-                write_value(delta, &*text);
-                delta.push(b'}');
-            }),
-            Event::Finished { choice, reason, .. } => {
+            Event::Delta { choice, token, .. } => self.delta_chunk(frames, choice, &token.delta),
+            Event::Finished { choice, reason } => {
                 self.chunk(frames, choice, Some(reason), |delta| delta.extend_from_slice(b"{}"));
             }
             Event::Usage(usage) if self.include_usage => self.usage_chunk(frames, usage),
             Event::Started | Event::Usage(_) => {}
         }
     }
+
+    fn end(&mut self, frames: &mut Vec<u8>) {
+        frames.extend_from_slice(b"data: [DONE]\n\n");
+    }
+
+    fn failure(&mut self, error: ApiError, frames: &mut Vec<u8>) {
+        write_json(frames, &ErrorBody::from(&error));
+    }
+}
+
+fn write_field(frames: &mut Vec<u8>, before: &[u8], value: &(impl Serialize + ?Sized), behind: &[u8]) {
+    frames.extend_from_slice(before);
+    write_value(frames, value);
+    frames.extend_from_slice(behind);
 }
 
 fn write_value(frames: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {

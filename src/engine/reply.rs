@@ -1,0 +1,107 @@
+//! What an engine gives: replies, at once or later, whole or live.
+
+use std::sync::Arc;
+
+use bytestring::ByteString;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use futures_util::{Stream, StreamExt};
+use tracing::error;
+
+use super::source::Source;
+use super::{Delta, FinishReason, Segment, Token, Usage};
+use crate::error::ApiError;
+
+/// The replies to one request.
+pub enum Replies {
+    /// Every choice is the same.
+    Same(Vec<Segment>),
+    /// One reply for each choice, prompt by prompt.
+    Each(Vec<Reply>),
+    /// They are waited for before the response begins, so that an error is still a status. The wait ends with the
+    /// caller's deadline, when the caller leaves, and when the server stops.
+    Later(BoxFuture<'static, Result<Vec<Reply>, ApiError>>),
+}
+
+impl Replies {
+    /// Waits for replies that come later; gives the source of each of `choices` choices.
+    ///
+    /// # Errors
+    /// The engine's, and [`ApiError::Internal`] where it gave another number of replies.
+    pub(crate) async fn sources(self, choices: usize) -> Result<Vec<Source>, ApiError> {
+        let replies = match self {
+            Self::Same(segments) => {
+                let segments: Arc<[Segment]> = segments.into();
+                return Ok((0..choices).map(|_| Source::whole(Arc::clone(&segments))).collect());
+            }
+            Self::Each(replies) => replies,
+            Self::Later(replies) => replies.await?,
+        };
+        if replies.len() != choices {
+            error!(replies = replies.len(), choices, "the engine did not give one reply for each choice");
+            return Err(ApiError::Internal);
+        }
+        Ok(replies.into_iter().map(Source::from).collect())
+    }
+}
+
+/// One choice's reply.
+pub struct Reply {
+    /// Its content.
+    pub body: Body,
+    /// Why it ends, where nothing of the request ends it before; `None` for [`FinishReason::ToolCalls`] after a call,
+    /// else [`FinishReason::Stop`].
+    pub finish: Option<FinishReason>,
+    /// What it cost, where the engine knows better than a count of its tokens. It is reported if all replies have it
+    /// and no limit of the request or the server cut one.
+    pub usage: Option<Usage>,
+}
+
+/// The content of a reply.
+pub enum Body {
+    /// Known whole; texts and arguments are cut into [`tokens`](super::tokens).
+    Whole(Vec<Segment>),
+    /// As the engine makes it. A token that comes later than it is due leaves at once; an error ends the stream.
+    Live(BoxStream<'static, Result<Piece, ApiError>>),
+}
+
+/// What a live reply consists of.
+#[derive(Clone, Debug)]
+pub enum Piece {
+    /// A token.
+    Token(Token),
+    /// Why the reply ends; overrides [`Reply::finish`].
+    Finish(FinishReason),
+    /// What it cost; overrides [`Reply::usage`].
+    Usage(Usage),
+}
+
+impl Reply {
+    /// A text that is known whole.
+    pub fn text(text: impl Into<ByteString>) -> Self {
+        Self::whole(vec![Segment::Text(text.into())])
+    }
+
+    /// Segments that are known whole.
+    pub fn whole(segments: Vec<Segment>) -> Self {
+        Self { body: Body::Whole(segments), finish: None, usage: None }
+    }
+
+    /// A stream of tokens, or of pieces.
+    pub fn live<P: Into<Piece>>(pieces: impl Stream<Item = Result<P, ApiError>> + Send + 'static) -> Self {
+        let pieces = pieces.map(|piece| piece.map(Into::into));
+        Self { body: Body::Live(pieces.boxed()), finish: None, usage: None }
+    }
+}
+
+impl<T: Into<Delta>> From<T> for Piece {
+    fn from(delta: T) -> Self {
+        Self::Token(Token::new(delta))
+    }
+}
+
+impl From<Token> for Piece {
+    fn from(token: Token) -> Self {
+        Self::Token(token)
+    }
+}
