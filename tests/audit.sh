@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Audits the dependencies, offline: licences, bans and sources by deny.toml, and advisories from a folder that is given.
+# Audits the dependencies offline: licences, bans and sources by deny.toml, and advisories from a given folder.
 #   tests/audit.sh              licences, bans, sources
 #   tests/audit.sh ADVISORIES   advisories too; ADVISORIES is a copy of the RustSec advisory database, or a clone
 # Needs cargo-deny (cargo install cargo-deny --version 0.20.2 --locked) and the sources (cargo fetch --locked).
@@ -7,7 +7,7 @@ set -euo pipefail
 advisories=${1:+$(realpath "$1")}
 cd "$(dirname "$0")/.."
 if [ -n "$advisories" ] && [ ! -d "$advisories/crates" ]; then
-  echo "$advisories holds no advisories: it has no folder crates" >&2
+  echo "$advisories contains no advisories: the folder crates is missing" >&2
   exit 2
 fi
 deny() { cargo deny --offline --locked "$@"; }
@@ -17,7 +17,7 @@ deny check --hide-inclusion-graph bans licenses sources
 
 databases=$(mktemp -d)
 trap 'rm -rf "$databases"' EXIT
-# Where cargo-deny keeps its clone of the public database; it takes no other folder offline.
+# The folder where cargo-deny keeps its clone of the public database. Offline, it accepts no other folder.
 clone=$databases/db/advisory-db-3157b0e258782691
 mkdir "$databases/db"
 cp -r "$advisories" "$clone"

@@ -1,5 +1,5 @@
-# Installs what a suite brings, in the folder it is called in; for sourcing.
-# What is installed keeps a copy of its lock file, so that only a changed one installs again.
+# Functions that install a suite's packages into the current folder; source this file.
+# Each installation keeps a copy of its lock file, so that only a changed lock file installs again.
 
 install_python_packages() {
   if ! cmp --silent requirements.txt .venv/requirements.txt; then

@@ -1,4 +1,4 @@
-"""The soak's load: see soak.sh."""
+"""The load of the soak test: see soak.sh."""
 
 import asyncio
 import json
@@ -18,13 +18,13 @@ import openai
 
 BINARY, MINUTES = sys.argv[1], float(sys.argv[2])
 PATH = "/tokenecho.v1.ChatService/StreamChatCompletion"
-# messages { role: ROLE_USER text: "word ..." } max_tokens: 200 ignore_eos: true, as protobuf writes it.
+# messages { role: ROLE_USER text: "word ..." } max_tokens: 200 ignore_eos: true, encoded as protobuf.
 WORDS = b"word " * 20
 MESSAGE = bytes([0x0A, len(WORDS) + 4, 0x08, 3, 0x12, len(WORDS)]) + WORDS + bytes([0x20, 200, 1, 0xE0, 1, 1])
 
 
 class Server:
-    """The binary under test, with a key file of its own."""
+    """The binary under test, with its own key file."""
 
     def __init__(self, folder: Path) -> None:
         self.keys = folder / "keys"
@@ -36,11 +36,11 @@ class Server:
         )
         start = json.loads(self.process.stderr.readline())
         self.api, self.grpc, self.admin = start["api"], start["grpc"], start["admin"]
-        # The log is read away by a child of its own: one line a request is much.
+        # A child process drains the log, because one line per request is a lot.
         self.log = subprocess.Popen(["cat"], stdin=self.process.stderr, stdout=subprocess.DEVNULL)
 
     def rotate(self, key: str) -> None:
-        """Accepts this key, and the steady one."""
+        """Writes a key file with this key and the steady one."""
         new = self.keys.with_suffix(".new")
         new.write_text(f"steady:steady\nrotating:{key}\n")
         new.rename(self.keys)
@@ -65,7 +65,7 @@ class Server:
 
 
 async def over_http(server: Server, counts: dict[str, int], until: float) -> None:
-    """Streams, of which a third is left in the middle, and unary calls."""
+    """Streams, a third of which are abandoned midway, and unary calls."""
     async with openai.AsyncOpenAI(base_url=f"http://{server.api}/v1", api_key="steady", max_retries=0) as client:
         messages = [{"role": "user", "content": "word " * 20}]
         while time.monotonic() < until:
@@ -85,7 +85,7 @@ async def over_http(server: Server, counts: dict[str, int], until: float) -> Non
 
 
 async def over_grpc(server: Server, counts: dict[str, int], until: float) -> None:
-    """Streams, of which a third is cancelled in the middle."""
+    """Streams, a third of which are cancelled midway."""
     metadata = (("authorization", "Bearer steady"),)
     async with grpc.aio.insecure_channel(server.grpc) as channel:
         stream = channel.unary_stream(PATH)
@@ -103,7 +103,7 @@ async def over_grpc(server: Server, counts: dict[str, int], until: float) -> Non
 
 
 async def resetting(server: Server, counts: dict[str, int], until: float) -> None:
-    """Connections that end with a reset in the middle of an answer."""
+    """Connections that the client resets in the middle of an answer."""
     host, port = server.api.rsplit(":", 1)
     body = json.dumps({"stream": True, "messages": [{"role": "user", "content": "word " * 200}]}).encode()
     head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer steady\r\ncontent-length: {len(body)}\r\n\r\n"
@@ -112,14 +112,14 @@ async def resetting(server: Server, counts: dict[str, int], until: float) -> Non
         writer.write(head.encode() + body)
         await writer.drain()
         await asyncio.sleep(0.02)
-        # Closing with a linger of zero is a reset.
+        # Closing a socket with a linger time of zero sends a reset.
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         writer.close()
         counts["reset"] += 1
 
 
 async def rotating(server: Server, counts: dict[str, int], until: float) -> None:
-    """A key that changes all the time, and is broken now and then."""
+    """Replaces a key again and again, and waits each time until the server accepts the new one."""
     while time.monotonic() < until:
         key = f"key-{counts['rotated']}"
         server.rotate(key)
@@ -138,7 +138,7 @@ async def rotating(server: Server, counts: dict[str, int], until: float) -> None
 async def soak(server: Server) -> None:
     counts = dict.fromkeys(["http", "grpc", "left", "reset", "rotated"], 0)
     until = time.monotonic() + 60 * MINUTES
-    # One Python process reads both; its HTTP client is the slower by far, and must not starve the other.
+    # One Python process runs both clients. The HTTP client is far slower and must not starve the gRPC client.
     work = [over_http(server, counts, until) for _ in range(8)] + [over_grpc(server, counts, until) for _ in range(40)]
     work += [resetting(server, counts, until) for _ in range(4)] + [rotating(server, counts, until)]
     server.look("before")
@@ -148,7 +148,7 @@ async def soak(server: Server) -> None:
         if not tasks.done():
             server.look("during")
     await tasks
-    # What was left in the middle is noticed within milliseconds; connections close when their clients are gone.
+    # The server notices abandoned streams within milliseconds; connections close when their clients disconnect.
     await asyncio.sleep(1)
     print("  calls:", ", ".join(f"{name} {count}" for name, count in counts.items()))
 

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Not run in CI: it takes a container engine, kind and kubectl. Builds the image, makes a cluster, runs the dev
-# overlay in it and the smoke test of both protocols: kind.sh [BINARY]
+# Builds the image, creates a cluster, and runs the dev overlay and the smoke test of both protocols in it:
+# kind.sh [BINARY]
 #
-# BINARY is a static tokenecho; without one the image is compiled by the Dockerfile. The cluster stays, so that one can
-# look at it, on 127.0.0.1:8000 and :50051; `kind delete cluster --name tokenecho` removes it.
+# BINARY is a static tokenecho binary; without it, the Dockerfile compiles one. The cluster keeps running, reachable on
+# 127.0.0.1:8000 and :50051; `kind delete cluster --name tokenecho` removes it. CI does not run this script: it needs a
+# container engine, kind and kubectl.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -15,7 +16,7 @@ else
     docker build --file Dockerfile --tag "$image" --build-arg REVISION="$(git rev-parse HEAD)" ..
 fi
 
-# The dev overlay's node ports, on loopback.
+# Map the dev overlay's node ports to loopback.
 kind create cluster --name tokenecho --config - <<'CLUSTER'
 kind: Cluster
 apiVersion: kind.x-k8s.io/v1alpha4

@@ -1,4 +1,4 @@
-//! A chat request's body, through to the engine's words.
+//! Fuzzes the body of a chat request, from parsing to the engine's reply.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|body: &[u8]| {

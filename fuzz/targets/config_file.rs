@@ -1,4 +1,4 @@
-//! A config file's text.
+//! Fuzzes the text of a config file.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|text: &[u8]| {

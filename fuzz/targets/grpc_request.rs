@@ -1,4 +1,4 @@
-//! A gRPC request's message, through to the engine's words.
+//! Fuzzes the message of a gRPC request, from decoding to the engine's reply.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|message: &[u8]| {

@@ -1,4 +1,4 @@
-"""What the tests call a server with, over both protocols, on the ports that the manifests name."""
+"""Clients for both protocols, on the ports that the manifests set."""
 
 import http.client
 import json
@@ -20,7 +20,7 @@ CHAT = "tokenecho.v1.ChatService"
 
 
 def get(port: int, path: str, key: str | None = None) -> tuple[int, str]:
-    """The status and the body of a GET."""
+    """Sends a GET and returns the status and the body."""
     connection = http.client.HTTPConnection(HOST, port, timeout=20)
     connection.request("GET", path, headers={"authorization": f"Bearer {key}"} if key else {})
     response = connection.getresponse()
@@ -30,7 +30,7 @@ def get(port: int, path: str, key: str | None = None) -> tuple[int, str]:
 
 
 class Stream:
-    """A streamed chat completion over HTTP; each item is the data of an event. Open once constructed."""
+    """A streamed chat completion over HTTP. Each item is the data of one event. The constructor opens the stream."""
 
     def __init__(self, key: str, content: str = "hello", headers: dict | None = None, port: int = HTTP, **fields):
         self.connection = http.client.HTTPConnection(HOST, port, timeout=60)
@@ -50,10 +50,10 @@ class Stream:
 
 
 class Grpc:
-    """The gRPC door, described by its own reflection."""
+    """A client of the gRPC listener, which reads the API from the server's reflection service."""
 
     def __init__(self, port: int = GRPC):
-        # One connection each, as each client process would have it.
+        # Each client gets its own connection, as in separate client processes.
         self.channel = grpc.insecure_channel(f"{HOST}:{port}", [("grpc.use_local_subchannel_pool", 1)])
         self.database = ProtoReflectionDescriptorDatabase(self.channel)
 
@@ -61,7 +61,7 @@ class Grpc:
         return set(self.database.get_services())
 
     def stream(self, key: str, content: str = "hello", headers: dict | None = None, **fields):
-        """A streamed chat completion, as grpc's own call object."""
+        """A streamed chat completion, as a grpc call object."""
         method = DescriptorPool(self.database).FindServiceByName(CHAT).FindMethodByName("StreamChatCompletion")
         request = {"messages": [{"role": "ROLE_USER", "text": content}], **fields}
         call = self.channel.unary_stream(
@@ -85,7 +85,7 @@ class Grpc:
 
 
 def probe(container: dict, name: str) -> bool:
-    """Asks what the kubelet would ask, and tells what it would make of the answer."""
+    """Sends the probe that the kubelet would send, and returns whether the kubelet would count it as a success."""
     wanted = container[name]
     if "grpc" in wanted:
         door = Grpc(wanted["grpc"]["port"])
@@ -101,7 +101,7 @@ def probe(container: dict, name: str) -> bool:
 
 
 def client_job(key: str) -> subprocess.CompletedProcess:
-    """Runs what the example Job runs, against this machine's loopback."""
+    """Runs the example Job's command against this machine's loopback."""
     [container] = yaml.safe_load(JOB.read_text())["spec"]["template"]["spec"]["containers"]
     addresses = {"HTTP": f"http://{HOST}:{HTTP}", "GRPC": f"http://{HOST}:{GRPC}"}
     return subprocess.run(

@@ -1,9 +1,9 @@
-"""What several files share: rendered overlays, servers, tools that may be missing, and the closing line."""
+"""Shared fixtures: rendered overlays, servers, checks for missing tools, and the closing line."""
 
 import os
 import shutil
 
-# What the tests talk to is never behind a proxy.
+# The tested servers are never behind a proxy.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
 
 import pytest
@@ -13,15 +13,15 @@ from server import BINARY, Server
 
 
 def skip(step: str, reason: str):
-    """Skips a step, and says so; in CI that is a failure."""
-    (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{step}: skipped, for {reason}")
+    """Skips a step and reports it; in CI this is a failure."""
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{step}: skipped because {reason}")
 
 
 def require(step: str, *tools: str):
-    """Skips a step whose tools are missing, and says which."""
+    """Skips a step if any of its tools is missing, and reports which."""
     missing = [tool for tool in tools if not shutil.which(tool)]
     if missing:
-        skip(step, f"there is no {' and no '.join(missing)}")
+        skip(step, f"these tools are missing: {' and '.join(missing)}")
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +47,7 @@ def everything(kustomize):
 
 @pytest.fixture
 def keys(tmp_path):
-    """The Secret's directory, with the key `sk-demo` of the caller `demo`."""
+    """The Secret's directory, with the key `sk-demo` under the key name `demo`."""
     directory = tmp_path / "keys"
     directory.mkdir()
     (directory / "demo").write_text("sk-demo\n")
@@ -56,7 +56,7 @@ def keys(tmp_path):
 
 @pytest.fixture
 def start(tmp_path, keys):
-    """Starts the binary as an overlay's container would, with the image's environment."""
+    """Starts the binary as an overlay's container does, with the image's environment."""
     servers = []
 
     def start(manifests, **environment: str) -> Server:
@@ -75,7 +75,7 @@ def start(tmp_path, keys):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """The closing line, with errors among the failed."""
+    """Builds the closing line, which counts errors as failures."""
     count = {outcome: len(reports) for outcome, reports in terminalreporter.stats.items()}
     for reason in dict.fromkeys(report.longrepr[2] for report in terminalreporter.stats.get("skipped", [])):
         terminalreporter.write_line(reason.removeprefix("Skipped: "))

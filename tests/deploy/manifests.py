@@ -1,4 +1,4 @@
-"""The manifests as kustomize renders them, and the few words in which the tests ask about them."""
+"""The manifests as kustomize renders them, and helpers to query them."""
 
 import functools
 import os
@@ -13,7 +13,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 OVERLAYS = ["dev", "production", "loadtest"]
-# All components on the base, as no overlay has them.
+# The base with all components, a combination that no overlay has.
 EVERYTHING = "everything"
 JOB = DEPLOY / "examples/client-job.yaml"
 
@@ -83,14 +83,14 @@ def kustomize(directory: Path) -> Manifests:
 
 
 def seconds(duration: str) -> float:
-    """As the config file and the Gateway API write it: 200ms, 5s, 10m."""
+    """Parses a duration of the config file or the Gateway API: 200ms, 5s, 10m."""
     units = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
     number, unit = re.fullmatch(r"(\d+)(ms|s|m|h)", duration).groups()
     return int(number) * units[unit]
 
 
 def size(text: str) -> int:
-    """As Kubernetes (256Mi) and the config file (8MiB) write it."""
+    """Parses a size of Kubernetes (256Mi) or the config file (8MiB)."""
     units = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
     number, unit = re.fullmatch(r"(\d+)(Ki|Mi|Gi)B?", text).groups()
     return int(number) * units[unit]

@@ -1,4 +1,4 @@
-"""Containers of the image, in a storage of the tests' own."""
+"""Runs containers of the image, in a separate storage for the tests."""
 
 import os
 import subprocess
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from server import Server
 
-# As strict as the cluster's restricted standard; the user comes from the image. "host" is the tests' own network.
+# As strict as Kubernetes' restricted standard; the image sets the user. "host" is the network namespace of the tests.
 FENCE = [
     "--network=host",
     "--read-only",
@@ -44,14 +44,14 @@ class Podman:
         return int(self("inspect", "--format", "{{.State.Pid}}", container))
 
     def memory(self, container: str) -> int:
-        """The bytes that the kernel counts against a container's memory limit."""
+        """Returns the bytes that the kernel counts against a container's memory limit."""
         for line in Path(f"/proc/{self.pid(container)}/cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)
             if "memory" in controllers.split(","):
                 return int(Path(f"/sys/fs/cgroup/memory{path}/memory.usage_in_bytes").read_text())
             if not controllers and Path(f"/sys/fs/cgroup{path}/memory.current").exists():
                 return int(Path(f"/sys/fs/cgroup{path}/memory.current").read_text())
-        raise AssertionError("no memory controller")
+        raise AssertionError("the container has no memory controller")
 
     def clean(self):
         self.call("podman", "pod", "rm", "--all", "--force", "--time=0")
@@ -60,7 +60,7 @@ class Podman:
 
 
 class Container(Server):
-    """A container in the foreground: podman passes on its log, its exit code, and the signals sent to it."""
+    """A container in the foreground: podman forwards its log, its exit code, and the signals sent to it."""
 
     NAME = "tokenecho"
 

@@ -1,29 +1,29 @@
 #!/usr/bin/env bash
-# Checks deploy/ against the built server, and the image by building and running it: run.sh [BINARY]
+# Checks deploy/ against the built server, and builds and runs the image: run.sh [BINARY]
 #
-# Installs what it needs: Debian's packages as root, the rest beside this file. A step whose tools cannot be had is
-# skipped, and named; with CI=true that is a failure. An image takes a static binary: BINARY if it is one, else
-# STATIC_BINARY, else cargo builds one, of the profile that is shipped.
+# Installs what it needs: Debian packages as root, the rest next to this file. If the tools of a step are not available,
+# the step is skipped and reported; with CI=true that is a failure. The image needs a static binary: BINARY if it is
+# static, else STATIC_BINARY, else cargo builds one with the release profile `dist`.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 BINARY=$(realpath "${1:-$root/target/debug/tokenecho}")
-[[ -x $BINARY ]] || { echo "run.sh: there is no server at $BINARY; build it, or name another" >&2; exit 2; }
+[[ -x $BINARY ]] || { echo "run.sh: no server binary at $BINARY; build it, or pass another path" >&2; exit 2; }
 export BINARY
 
 has() { command -v "$1" >/dev/null; }
 is_root() { [[ $(id -u) == 0 ]]; }
 log=$(mktemp)
 trap 'rm "$log"' EXIT
-# Prints what a command says only if it fails; a failure is told by the tests that miss the tool.
+# Prints a command's output only if the command fails. The tests that need a missing tool report the failure.
 quietly() { "$@" >"$log" 2>&1 || { cat "$log" >&2; return 1; }; }
 
-# kubectl, which renders, is in no registry that this script could ask: it has to be there.
+# kubectl, which renders the overlays, must already be installed: no registry that this script uses has it.
 install_tools() {
     local packages=() tool
     local tools=(buildah catatonit curl ip:iproute2 musl-gcc:musl-tools node:nodejs npm podman readelf:binutils runc)
-    # Each is a command, and the package that brings it if that has another name.
+    # Each item is a command, followed by its package if that has another name.
     for tool in "${tools[@]}"; do
         has "${tool%:*}" || packages+=("${tool#*:}")
     done
@@ -36,7 +36,7 @@ install_tools() {
     has promtool || install_promtool
 }
 
-# Prometheus' checker of rules, without the service that its package would start.
+# Installs Prometheus' rule checker without the service that its package would start.
 install_promtool() (
     directory=$(mktemp --directory)
     cd "$directory"
@@ -63,9 +63,9 @@ build_static_binary() {
     target=$cpu-unknown-linux-musl
     cd "$root"
     if ! quietly rustup target add "$target"; then
-        echo "run.sh: there is no $target to be had; the image is built with glibc, linked statically" >&2
+        echo "run.sh: the target $target is not available; building the image with statically linked glibc" >&2
         target=$cpu-unknown-linux-gnu
-        # Named as a target so that build scripts, which are not shipped, keep to the usual.
+        # Pass it as a target, so that the flag does not apply to build scripts, which are not shipped.
         export RUSTFLAGS="-C target-feature=+crt-static"
     fi
     cargo build --quiet --locked --profile dist --target "$target"
@@ -82,7 +82,7 @@ if has buildah && has podman && has readelf && is_root; then
     fi
 fi
 
-# A network of the tests' own: the manifests' ports are free there, and "all addresses" is loopback.
+# A separate network namespace: the manifests' ports are free there, and "all addresses" means loopback only.
 own_network=(unshare --net)
 is_root || own_network=(unshare --user --map-root-user --net)
 cd "$here"

@@ -18,13 +18,13 @@ class Server:
     def __init__(self, command: list, environment: dict[str, str]):
         self.log: list[str] = []
         self.is_leaving = False
-        # The options of whoever runs the tests must not become the server's.
+        # Options in the environment of the test run must not reach the server.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("TOKENECHO_")}
         self.process = subprocess.Popen(
             command, env={**inherited, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
         ready: queue.Queue[bool] = queue.Queue()
-        # A pipe that nobody reads would fill, and then hold up the server.
+        # Read the pipe all the time: a full pipe would block the server.
         self.reader = threading.Thread(target=self._read, args=(ready,), daemon=True)
         self.reader.start()
         try:
@@ -48,12 +48,12 @@ class Server:
         return self.process.pid
 
     def ready_at(self) -> float:
-        """When it said that it was ready, in seconds since 1970, by its own log."""
+        """When the server logged that it was ready, in seconds since 1970."""
         [line] = [line for line in self.log if " is ready" in line]
         return datetime.fromisoformat(json.loads(line)["timestamp"]).timestamp()
 
     def terminate(self):
-        """SIGTERM, once: a second one is a kill."""
+        """Sends SIGTERM, only once: a second one kills the server."""
         if not self.is_leaving:
             self.is_leaving = True
             self.process.terminate()
@@ -62,10 +62,10 @@ class Server:
         try:
             return self.process.wait(timeout)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"still there {timeout} s after SIGTERM:\n" + "".join(self.log)) from None
+            raise AssertionError(f"still running {timeout} s after SIGTERM:\n" + "".join(self.log)) from None
 
     def stop(self):
-        """Ends it at once: a peaceful end takes the shutdown delay, and is a test of its own."""
+        """Kills the server at once. A graceful shutdown takes the shutdown delay; separate tests cover it."""
         self.process.kill()
         self.process.wait()
         self.reader.join()

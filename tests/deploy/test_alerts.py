@@ -1,4 +1,4 @@
-"""The alerts, as Prometheus' own checker reads and runs them."""
+"""Checks and runs the alerts with Prometheus' own rule checker."""
 
 import shutil
 import subprocess

@@ -1,10 +1,10 @@
-"""Sums that have to come out: how long a drain, a stream and an autoscaler take. Memory's stands in test_image.py."""
+"""Checks that the durations of drain, streams and autoscaler fit together. test_image.py checks the memory."""
 
 from manifests import Manifests, seconds
 
 
 def longest_stream(manifests: Manifests) -> float:
-    """Seconds, unless a caller asks for slower tokens: such a stream is ended in form."""
+    """The longest stream in seconds. If a caller asks for slower tokens, its stream may end with a proper error."""
     config, limits = manifests.config, manifests.limits
     tokens = limits.get("max-generation-tokens", 100_000)
     return seconds(config["ttft"]) + tokens * seconds(config["itl"])

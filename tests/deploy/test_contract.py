@@ -1,4 +1,4 @@
-"""The manifests against the real binary: what they say has to be what it does."""
+"""Checks the manifests against the real binary."""
 
 import copy
 import re
@@ -18,7 +18,7 @@ PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 
 
 def listening() -> set[int]:
-    """The ports on which anyone listens in this network namespace, which is the tests' own."""
+    """All ports with a listener in this network namespace, which belongs to the tests."""
     ports = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         with open(table) as lines:
@@ -108,7 +108,7 @@ def test_the_metrics_that_alerts_and_autoscalers_ask_for_are_the_server_s(everyt
     asked += (DEPLOY / "components/hpa/prometheus-adapter-rule.yaml").read_text()
     wanted = {re.sub("_bucket$", "", name) for name in re.findall(r"tokenecho_[a-z_]+", asked)}
 
-    # A counter with labels shows once it has counted.
+    # A counter with labels appears only after its first increment.
     client_job("sk-demo")
     client_job("wrong")
     _, text = get(ADMIN, "/metrics")

@@ -1,4 +1,4 @@
-"""The image, really built and run: what it holds, how it is fenced, that it serves, rotates keys and leaves in form."""
+"""Builds and runs the image: its content, its restrictions, both protocols, key rotation, shutdown and memory."""
 
 import copy
 import json
@@ -20,7 +20,7 @@ from test_contract import VERSION
 from waiting import until
 
 IMAGE = f"localhost/tokenecho:{VERSION}"
-# A stream that outlasts any drain.
+# Makes a stream outlast any drain.
 ENDLESS = {"x-mock-itl": "600s"}
 
 
@@ -38,7 +38,7 @@ def podman(tmp_path_factory):
 def binary() -> Path:
     """The static binary that run.sh built."""
     if "STATIC_BINARY" not in os.environ:
-        skip("the image", "STATIC_BINARY names no binary")
+        skip("the image", "STATIC_BINARY is not set")
     return Path(os.environ["STATIC_BINARY"])
 
 
@@ -78,7 +78,7 @@ def test_the_image_holds_one_file_and_says_how_to_run_it(podman, image):
 
 def test_the_image_is_smaller_than_8_mb(podman, image, binary):
     if "dist" not in binary.parts:
-        pytest.skip("the image's size: skipped, for the binary is not of the dist profile")
+        pytest.skip("the image's size: skipped because the binary was not built with the dist profile")
     [inspected] = json.loads(podman("inspect", image))
 
     assert inspected["Size"] < 8_000_000
@@ -133,7 +133,7 @@ def test_healthcheck_follows_readiness(podman, run):
 
 
 class MountedSecret:
-    """A directory that changes as the kubelet changes a mounted Secret's: whole, by renaming one link."""
+    """A directory that changes like a mounted Secret: the kubelet replaces all files at once, by renaming one link."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -147,7 +147,7 @@ class MountedSecret:
         for name, key in keys.items():
             file = content / name
             file.write_text(key)
-            # What `defaultMode: 0440` and `fsGroup: 65532` make of it.
+            # The effect of `defaultMode: 0440` and `fsGroup: 65532`.
             os.chown(file, 0, 65532)
             file.chmod(0o440)
         (self.path / "..data_tmp").symlink_to(content.name)
@@ -174,12 +174,12 @@ def test_keys_rotate_without_a_restart_and_without_a_gap(run, tmp_path):
     assert accepts("old") and not accepts("new")
     open_stream = Stream("old", headers={"x-mock-itl": "800ms"})
 
-    # Overlap: both keys are good while callers change over.
+    # Overlap: both keys are accepted while callers change over.
     secret.write({"alice": "old", "alice-next": "new"})
     until(lambda: accepts("new"), timeout=10)
     assert accepts("old")
 
-    # Removal: the old one is refused, and a stream that it opened goes on.
+    # Removal: the old key is rejected, and a stream that was opened with it continues.
     secret.write({"alice-next": "new"})
     until(lambda: not accepts("old"), timeout=10)
     assert accepts("new")
@@ -217,7 +217,7 @@ PROMPT = "word " * 400
 
 
 def http_streams() -> list:
-    """Opens streams of a connection each, as HTTP/1 clients do, the dearest that there are; gives what closes them."""
+    """Opens one stream per connection, as HTTP/1 clients do: the most expensive kind. Returns their close functions."""
     body = json.dumps({"stream": True, "messages": [{"role": "user", "content": PROMPT}]})
     head = f"host: {HOST}\r\nauthorization: Bearer any\r\ncontent-type: application/json\r\nx-mock-itl: 600s"
     request = f"POST /v1/chat/completions HTTP/1.1\r\n{head}\r\ncontent-length: {len(body)}\r\n\r\n{body}".encode()
@@ -232,7 +232,7 @@ def http_streams() -> list:
 
 
 def grpc_streams() -> list:
-    """Opens streams over one connection; gives what closes them."""
+    """Opens all streams over one connection. Returns functions to close them."""
     door = Grpc()
     calls = [door.stream("any", PROMPT, headers=ENDLESS) for _ in range(STREAMS)]
     for call in calls:
@@ -242,7 +242,7 @@ def grpc_streams() -> list:
 
 @pytest.fixture(scope="module")
 def cost(podman, image) -> dict[str, float]:
-    """Bytes that the kernel counts against the memory limit: `idle`, and for a stream over each protocol."""
+    """Bytes that the kernel counts against the memory limit: `idle`, and per stream over each protocol."""
     cost = {}
     for protocol, opened in (("http", http_streams), ("grpc", grpc_streams)):
         container = Container(podman, image, "--any-key")
@@ -275,9 +275,9 @@ def pod(podman, image, production, keys, tmp_path):
     deployment, config_map = production.one("Deployment"), production.config_map
     spec = deployment["spec"]["template"]["spec"]
     spec["containers"][0]["image"] = image
-    # The network is the tests' own: podman maps no ports there. And this podman knows no Secret.
+    # The tests have their own network, where podman maps no ports. And this podman does not support Secrets.
     spec["hostNetwork"] = True
-    # Started anew, it would never show its exit code.
+    # A restarted container would never report its exit code.
     spec["restartPolicy"] = "Never"
     del spec["containers"][0]["ports"]
     [volume] = [volume for volume in spec["volumes"] if "secret" in volume]
@@ -299,7 +299,7 @@ def test_the_rendered_deployment_runs_as_a_pod_and_drains(podman, pod, productio
     assert all(probe(production.container, name) for name in ("startupProbe", "livenessProbe", "readinessProbe"))
     assert client_job("sk-demo").returncode == 0
     door = Grpc()
-    # Longer than the shutdown delay: these see the listeners close, and end after.
+    # Longer than the shutdown delay: these streams are open when the listeners close, and end later.
     streams = [Stream("sk-demo", headers={"x-mock-itl": "500ms"}) for _ in range(3)]
     calls = [door.stream("sk-demo", headers={"x-mock-itl": "500ms"}) for _ in range(3)]
     for call in calls:

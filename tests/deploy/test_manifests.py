@@ -1,4 +1,4 @@
-"""Each overlay, as a cluster would judge it: schemas, the restricted Pod Security Standard, what belongs together."""
+"""Checks each overlay as a cluster would: schemas, the restricted Pod Security Standard, references between objects."""
 
 import copy
 import json
@@ -19,7 +19,7 @@ LABELS = {"app.kubernetes.io/name": "tokenecho"}
 
 @pytest.fixture
 def pods(manifests) -> list[dict]:
-    """The specs of all pods, the example Job's too."""
+    """The specs of all pods, including the example Job's."""
     return [manifests.pod, yaml.safe_load(JOB.read_text())["spec"]["template"]["spec"]]
 
 
@@ -228,7 +228,7 @@ def test_routes_leave_streams_their_time_and_name_existing_ports(everything):
     http, grpc = everything.one("HTTPRoute")["spec"], everything.one("GRPCRoute")["spec"]
 
     assert [rule["timeouts"]["request"] for rule in http["rules"]] == ["0s"]
-    # One host name on one listener belongs to one kind of route: the older takes it, the younger is refused.
+    # On one listener, a host name can have only one kind of route: the older route wins, the newer one is rejected.
     assert not set(http["hostnames"]) & set(grpc["hostnames"])
     service = {port["name"]: port["port"] for port in everything.one("Service")["spec"]["ports"]}
     for route, name in ((http, "http"), (grpc, "grpc")):

@@ -1,11 +1,11 @@
-"""Waiting for what happens elsewhere."""
+"""Waits for events in other processes."""
 
 import time
 
 
 def until(condition, timeout: float):
-    """Asks `condition` again and again, and fails when `timeout` seconds have passed without its coming true."""
+    """Polls `condition` until it is true, and fails after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():
-        assert time.monotonic() < deadline, f"not so within {timeout} s"
+        assert time.monotonic() < deadline, f"the condition was not true within {timeout} s"
         time.sleep(0.02)

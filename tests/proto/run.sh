@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Lints the gRPC contract and compares it with the last release's.
+# Lints the gRPC contract and compares it with that of the last release.
 #   tests/proto/run.sh            check
-#   tests/proto/run.sh release    keep today's contract as the released one
+#   tests/proto/run.sh release    store the current contract as the released one
 set -euo pipefail
 cd "$(dirname "$0")"
 source ../install.sh
 install_node_packages
-# The one package that is for this machine's processor.
+# npm installs only the package for this machine's processor.
 buf=$(echo "$PWD"/node_modules/@bufbuild/buf-linux-*/bin/buf)
 released="$PWD/released.binpb"
 cd ../../proto
@@ -16,4 +16,4 @@ fi
 "$buf" lint
 "$buf" format --diff --exit-code
 "$buf" breaking --against "$released"
-echo "the gRPC contract is well-formed and breaks nothing"
+echo "the gRPC contract is well-formed and has no breaking changes"

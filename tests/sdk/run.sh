@@ -4,7 +4,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 BINARY=$(realpath "${1:-$here/../../target/debug/tokenecho}")
-[[ -x $BINARY ]] || { echo "run.sh: there is no server at $BINARY; build it, or name another" >&2; exit 2; }
+[[ -x $BINARY ]] || { echo "run.sh: no server binary at $BINARY; build it, or pass another path" >&2; exit 2; }
 export BINARY
 
 source "$here/../install.sh"
@@ -12,7 +12,7 @@ cd "$here/python"
 install_python_packages
 cd "$here/node"
 install_node_packages
-# The lock brings a Node for Linux; elsewhere the machine's own has to do.
+# The lock file installs Node on Linux; elsewhere use the machine's own.
 node=node_modules/.bin/node
 [[ -x $node ]] || node=node
 

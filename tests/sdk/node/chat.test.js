@@ -1,4 +1,4 @@
-// Chat completions and models through the official OpenAI client.
+// Tests chat completions and models with the official OpenAI client.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { start } from './server.js';
@@ -30,7 +30,7 @@ test('a completion echoes the last message', async () => {
   assert.equal(completion.usage.total_tokens, 24);
 });
 
-test('a stream says what the completion says, under one id', async () => {
+test('a stream carries the same text as the completion, under one id', async () => {
   const stream = await client.chat.completions.create({ ...SAY_HI, stream: true });
 
   const chunks = await collect(stream);
@@ -42,7 +42,7 @@ test('a stream says what the completion says, under one id', async () => {
   assert.equal(new Set(chunks.map((chunk) => chunk.id)).size, 1);
 });
 
-test('a stream tells its usage last if asked to', async () => {
+test('a stream reports its usage last if requested', async () => {
   const stream_options = { include_usage: true };
   const stream = await client.chat.completions.create({ ...SAY_HI, stream: true, stream_options });
 
@@ -54,7 +54,7 @@ test('a stream tells its usage last if asked to', async () => {
   assert.ok(chunks.every((chunk) => chunk.usage === null));
 });
 
-test('a stream helper hears every token and the end', async () => {
+test('a stream helper receives every token and the end', async () => {
   const stream = client.chat.completions.stream({ ...SAY_HI, stream_options: { include_usage: true } });
   const heard = [];
   let last;
@@ -85,7 +85,7 @@ test('a stream helper keeps choices apart', async () => {
   assert.deepEqual(completion.choices.map((choice) => choice.message.content), [REPLY, REPLY, REPLY]);
 });
 
-test('stop and max_tokens cut', async () => {
+test('stop and max_tokens cut the reply', async () => {
   const stopped = await client.chat.completions.create({ ...SAY_HI, stop: ['r last mess'] });
   const limited = await client.chat.completions.create({ ...SAY_HI, max_tokens: 3 });
 
@@ -108,7 +108,7 @@ test('a tool loop ends with the result of the tool', async () => {
   assert.deepEqual(called, []);
 });
 
-test('a stream may be left early', async () => {
+test('a client may stop reading a stream early', async () => {
   const headers = { 'x-mock-itl': '60s' };
   for await (const chunk of await client.chat.completions.create({ ...SAY_HI, stream: true }, { headers })) {
     assert.equal(chunk.choices[0].delta.role, 'assistant');

@@ -1,4 +1,4 @@
-// Failures, as the official OpenAI client throws them.
+// Tests the errors that the official OpenAI client throws.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import OpenAI from 'openai';
@@ -12,7 +12,7 @@ before(async () => {
 });
 after(() => server.stop());
 
-/** A client that notes the status of every answer it gets. */
+/** Returns a client, and an array that records the status of every answer. */
 function noting(options) {
   const answers = [];
   const noted = async (...request) => {
@@ -23,9 +23,9 @@ function noting(options) {
   return { answers, client: server.client({ fetch: noted, ...options }) };
 }
 
-/** The error of this class that the call has to end with. */
+/** Returns the error of the call, which must have this class. */
 async function failure(Kind, call) {
-  const error = await call.then(() => assert.fail('it did not fail'), (error) => error);
+  const error = await call.then(() => assert.fail('the call did not fail'), (error) => error);
   assert.equal(error.constructor, Kind, error.stack);
   return error;
 }
@@ -80,7 +80,7 @@ test('a bad parameter ends a stream helper with a BadRequestError', async () => 
   assert.equal(error.param, 'n');
 });
 
-test('a 429 is tried again twice and is a RateLimitError', async () => {
+test('a 429 is retried twice and is a RateLimitError', async () => {
   const { answers, client } = noting({ maxRetries: 2 });
   const headers = { 'x-mock-status': '429' };
 
@@ -90,7 +90,7 @@ test('a 429 is tried again twice and is a RateLimitError', async () => {
   assert.deepEqual([error.type, error.code], ['requests', 'rate_limit_exceeded']);
 });
 
-test('a 500 is tried again and is an InternalServerError', async () => {
+test('a 500 is retried and is an InternalServerError', async () => {
   const { answers, client } = noting({ maxRetries: 1 });
   const headers = { 'x-mock-status': '500' };
 
@@ -100,7 +100,7 @@ test('a 500 is tried again and is an InternalServerError', async () => {
   assert.deepEqual([error.type, error.code], ['server_error', 'internal_error']);
 });
 
-test('a late first token is a timeout of the client', async () => {
+test('a late first token is a client timeout', async () => {
   const headers = { 'x-mock-ttft': '60s' };
 
   await failure(
@@ -109,7 +109,7 @@ test('a late first token is a timeout of the client', async () => {
   );
 });
 
-test('a server that leaves ends its streams with an APIError', async (t) => {
+test('a server that shuts down ends its streams with an APIError', async (t) => {
   const leaving = await start('--shutdown-timeout', '100ms');
   t.after(() => leaving.stop());
   const headers = { 'x-mock-itl': '60s' };

@@ -1,4 +1,4 @@
-// A server under test: the real binary, as a process of its own.
+// Starts a server under test: the real binary, in a separate process.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
@@ -7,10 +7,10 @@ import OpenAI from 'openai';
 
 const BINARY = process.env.BINARY ?? fileURLToPath(new URL('../../../target/debug/tokenecho', import.meta.url));
 const FIXED = '--port 0 --grpc-port off --admin-port off --log-format json --api-key alice:123 --itl 1ms';
-// The options of whoever runs the tests must not become the server's.
+// Options in the environment of the test run must not reach the server.
 const ENV = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('TOKENECHO_')));
 
-/** Starts a server that serves the key 123, at a millisecond a token. */
+/** Starts a server that accepts the key 123 and sends one token per millisecond. */
 export async function start(...options) {
   const child = spawn(BINARY, [...FIXED.split(' '), ...options], { env: ENV, stdio: ['ignore', 'ignore', 'pipe'] });
   const ended = once(child, 'close');
@@ -28,12 +28,12 @@ export async function start(...options) {
   async function leave() {
     child.kill('SIGTERM');
     const [code] = await ended;
-    if (code !== 0) throw new Error(`the server left with ${code}:\n${log.join('\n')}`);
+    if (code !== 0) throw new Error(`the server exited with ${code}:\n${log.join('\n')}`);
   }
   return {
-    /** A client of the OpenAI SDK for this server. */
+    /** Returns a client of the OpenAI SDK for this server. */
     client: (options) => new OpenAI({ baseURL: `http://${api}/v1`, apiKey: '123', maxRetries: 0, ...options }),
-    /** Asks the server to leave, only once; that it does so in peace is a test, too. */
+    /** Sends SIGTERM, only once, and checks that the server exits with 0. */
     stop: () => (leaving ??= leave()),
   };
 }

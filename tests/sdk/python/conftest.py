@@ -1,8 +1,8 @@
-"""One server for the tests that only ask, and the clients that ask it."""
+"""Fixtures: one shared server, servers with special options, and clients."""
 
 import os
 
-# What the tests talk to is never behind a proxy.
+# The tested servers are never behind a proxy.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
 
 import grpc
@@ -22,7 +22,7 @@ def server():
 
 @pytest.fixture
 def start():
-    """Starts servers with options of their own."""
+    """Starts servers with the given options."""
     servers = []
 
     def start(*options: str) -> Server:
@@ -36,7 +36,7 @@ def start():
 
 @pytest.fixture
 def connect():
-    """Opens clients, with options of their own."""
+    """Opens clients with the given options."""
     clients = []
 
     def connect(server: Server, **options) -> openai.OpenAI:

@@ -1,4 +1,4 @@
-"""The gRPC API as the server's own reflection describes it, so that no stubs have to be generated."""
+"""A gRPC client that reads the API from the server's reflection service, so that the tests need no generated stubs."""
 
 import grpc
 from google.protobuf.descriptor_pool import DescriptorPool
@@ -12,7 +12,7 @@ AUTHORIZED = (("authorization", f"Bearer {KEY}"),)
 
 
 class Reflected:
-    """Calls the rpcs of a channel's server: `api.call("ChatService", "CreateChatCompletion", {…})`."""
+    """Calls rpcs over a channel: `api.call("ChatService", "CreateChatCompletion", {…})`."""
 
     def __init__(self, channel: grpc.Channel):
         self.channel = channel
@@ -20,7 +20,7 @@ class Reflected:
         self.pool = DescriptorPool(self.database)
 
     def rpc(self, service: str, method: str, channel=None):
-        """The rpc as a callable, and the class of its requests; on an asyncio `channel` if one is given."""
+        """Returns the rpc as a callable, and the class of its requests. An asyncio `channel` may be given."""
         descriptor = self.pool.FindServiceByName(f"tokenecho.v1.{service}").FindMethodByName(method)
         request = GetMessageClass(descriptor.input_type)
         channel = channel or self.channel

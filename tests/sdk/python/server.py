@@ -1,4 +1,4 @@
-"""A server under test: the real binary, as a process of its own."""
+"""A server under test: the real binary, in a separate process."""
 
 import json
 import os
@@ -13,7 +13,7 @@ PREFIX = "As a mock AI Assistant, I can only echo your last message: "
 
 
 class Server:
-    """Runs from construction until stop(); serves the key 123, at a millisecond a token."""
+    """Runs from construction until stop(). Accepts the key 123 and sends one token per millisecond."""
 
     def __init__(self, *options: str):
         self.log: list[str] = []
@@ -21,14 +21,14 @@ class Server:
         fixed = "--port 0 --grpc-port 0 --admin-port off --log-format json --api-key alice:123 --itl 1ms"
         self.process = subprocess.Popen(
             [BINARY, *fixed.split(), *options],
-            # The options of whoever runs the tests must not become the server's.
+            # Options in the environment of the test run must not reach the server.
             env={name: value for name, value in os.environ.items() if not name.startswith("TOKENECHO_")},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
         )
         ready: queue.Queue[dict | None] = queue.Queue()
-        # A pipe that nobody reads would fill, and then hold up the server.
+        # Read the pipe all the time: a full pipe would block the server.
         self.drain = threading.Thread(target=self._drain, args=(ready,), daemon=True)
         self.drain.start()
         try:
@@ -51,13 +51,13 @@ class Server:
         return f"http://{self.api}/v1"
 
     def terminate(self):
-        """Asks the server to leave, and does not wait for it. Only once: a second signal is a kill."""
+        """Sends SIGTERM and does not wait for the exit. Sends it only once: a second signal kills the server."""
         if not self.is_leaving:
             self.is_leaving = True
             self.process.terminate()
 
     def stop(self):
-        """Asks the server to leave; that it does so in peace is a test, too."""
+        """Sends SIGTERM, waits for the exit, and checks that the exit code is 0."""
         self.terminate()
         try:
             code = self.process.wait(timeout=20)

@@ -1,4 +1,4 @@
-"""Chat completions through the official OpenAI client."""
+"""Tests chat completions with the official OpenAI client."""
 
 import asyncio
 
@@ -14,13 +14,13 @@ REPLY = PREFIX + "Hi you"
 
 
 def text(chunks, index=0) -> str:
-    """What the chunks say in the choice of this index."""
+    """The text of the choice with this index."""
     choices = [choice for chunk in chunks for choice in chunk.choices if choice.index == index]
     return "".join(choice.delta.content or "" for choice in choices)
 
 
 def unknown_fields(model: pydantic.BaseModel) -> list[str]:
-    """The fields, at any depth, that the SDK's types do not know."""
+    """The fields, at any depth, that the SDK's types do not define."""
     unknown = list(model.model_extra or {})
     for value in vars(model).values():
         for item in value if isinstance(value, list) else [value]:
@@ -92,7 +92,7 @@ def test_a_stream_helper_sees_every_delta(client):
         final = stream.get_final_completion()
 
     deltas = [event.delta for event in events if event.type == "content.delta"]
-    # The role's chunk says nothing, and each of the others one token.
+    # The role chunk has no text; each other chunk has one token.
     assert deltas[0] == "" and "" not in deltas[1:]
     assert "".join(deltas) == REPLY
     [done] = [event for event in events if event.type == "content.done"]

@@ -1,4 +1,4 @@
-"""Failures, as the official client raises them."""
+"""Tests the errors that the official client raises."""
 
 import time
 
@@ -9,7 +9,7 @@ from test_chat import REPLY, SAY_HI
 
 
 def failure(kind, call, **parameters):
-    """The error of this kind that the call has to end with."""
+    """Returns the error of the call, which must have this type."""
     with pytest.raises(kind) as raised:
         call(**parameters)
     assert type(raised.value) is kind
@@ -18,7 +18,7 @@ def failure(kind, call, **parameters):
 
 @pytest.fixture
 def retrying(server, connect):
-    """A client that tries three times, and the list of the answers it gets."""
+    """A client that tries three times, and the list of the answers that it receives."""
     answers = []
     http = openai.DefaultHttpxClient(event_hooks={"response": [answers.append]})
     return connect(server, max_retries=2, http_client=http), answers

@@ -1,4 +1,4 @@
-"""The gRPC API through grpcio, with messages that come out of the server's own reflection."""
+"""Tests the gRPC API with grpcio and the message types from the server's reflection service."""
 
 import grpc
 import pytest
@@ -29,7 +29,7 @@ def failure(call, *arguments, **options) -> grpc.RpcError:
 
 
 def details(error: grpc.RpcError) -> dict:
-    """The details of an error by their type's name."""
+    """The details of an error, by type name."""
     known = {
         f"google.rpc.{name}": getattr(error_details_pb2, name)
         for name in ["BadRequest", "ErrorInfo", "ResourceInfo", "RetryInfo"]

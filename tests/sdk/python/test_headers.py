@@ -1,4 +1,4 @@
-"""What the answers' headers tell."""
+"""Tests the headers of the answers."""
 
 import pytest
 

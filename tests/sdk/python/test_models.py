@@ -1,4 +1,4 @@
-"""The list of models, through the official client."""
+"""Tests the list of models with the official client."""
 
 import openai
 import pytest

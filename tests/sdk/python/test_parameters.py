@@ -1,4 +1,4 @@
-"""Everything the official client can send."""
+"""Tests every parameter that the official client can send."""
 
 import inspect
 
@@ -6,7 +6,7 @@ from openai.resources.chat.completions import Completions
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
 
-# A value for every parameter of the API. Some exclude one another: those stand in a request of their own.
+# A value for every parameter of the API. Parameters that exclude each other are in separate requests.
 COMMON = {
     "model": "gpt-5",
     "messages": [
