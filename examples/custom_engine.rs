@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use tokenecho::engine::{Engine, GenerationRequest, Message, Replies, Segment};
 use tokenecho::error::ApiError;
-use tokenecho::server::Signals;
 
 /// Answers with the last message backwards, word by word.
 pub struct Backwards;
@@ -25,6 +24,6 @@ impl Engine for Backwards {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = tokenecho::Server::builder().engine(Backwards).start().await?;
     eprintln!("HTTP at {}, gRPC at {}; Ctrl-C ends it", server.base_url(), server.grpc_endpoint());
-    server.run(Signals::listen()).await;
+    server.run_until(async { drop(tokio::signal::ctrl_c().await) }).await;
     Ok(())
 }

@@ -200,6 +200,11 @@ impl ApiError {
         }
     }
 
+    /// The failure where there is too much of `what` at once, to be tried again in a second.
+    pub fn too_many(what: &'static str) -> Self {
+        Self::RateLimited { what, retry_after: RETRY_AFTER }
+    }
+
     /// The failure that usually has this status, for those who ask for one by its number.
     pub fn usual(status: u16) -> Option<Self> {
         Some(match status {

@@ -1,50 +1,133 @@
-//! An OpenAI-compatible server that needs no model.
+//! An OpenAI-compatible server that needs no model: it echoes the last message, token by token, at the pace you ask for,
+//! over HTTP and gRPC.
 //!
-//! A shared echo engine turns a request into a stream of tokens. Two facades serve that stream: an HTTP API that
-//! the OpenAI SDKs use unchanged (JSON and SSE) and a gRPC API (server streaming and unary). One bearer-key check
-//! guards both. Put an [`Engine`] of your own behind both protocols by implementing one method.
+//! The binary serves from the command line (see the README). This library puts the same server into a Rust program or
+//! test.
+//!
+//! # A test against it
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // On free ports of loopback, without delays; it stops when dropped.
+//! let server = tokenecho::Server::builder().api_key("123")?.start().await?;
+//!
+//! let answer: serde_json::Value = reqwest::Client::new()
+//!     .post(format!("{}/chat/completions", server.base_url()))
+//!     .bearer_auth("123")
+//!     .json(&serde_json::json!({"messages": [{"role": "user", "content": "Hello"}]}))
+//!     .send()
+//!     .await?
+//!     .json()
+//!     .await?;
+//!
+//! let text = answer["choices"][0]["message"]["content"].as_str().unwrap();
+//! assert!(text.ends_with("Hello"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # An engine of your own
+//!
+//! A closure is an engine: it stands behind both protocols in the echo's place, and everything a request asks around it
+//! (`n`, `stop`, token limits, usage, pacing) works for it too. See [`Engine`] for replies that take time, stream or
+//! call tools.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use tokenecho::Server;
+//! use tokenecho::engine::{GenerationRequest, Reply};
 //!
-//! // On free ports of loopback, without delays; it stops when dropped.
-//! let server = Server::builder().api_key("123")?.start().await?;
+//! let yes = |_: &GenerationRequest| Reply::text("Yes, of course.");
+//! let server = Server::builder().engine(yes).start().await?;
+//! # Ok(())
+//! # }
+//! ```
 //!
-//! assert!(server.base_url().ends_with("/v1"));
+//! # Streaming
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//!
+//! // The first token after 5 ms, each further one 1 ms later.
+//! let pace = (Duration::from_millis(5), Duration::from_millis(1));
+//! let server = tokenecho::Server::builder().pacing(pace.0, pace.1).start().await?;
+//!
+//! let stream = reqwest::Client::new()
+//!     .post(format!("{}/chat/completions", server.base_url()))
+//!     .json(&serde_json::json!({"stream": true, "messages": [{"role": "user", "content": "Hello"}]}))
+//!     .send()
+//!     .await?
+//!     .text()
+//!     .await?;
+//!
+//! assert!(stream.starts_with("data: {") && stream.ends_with("data: [DONE]\n\n"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # gRPC
+//!
+//! [`pb`] has the messages and, with feature `client`, the clients.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use tokenecho::pb::{self, chat_service_client::ChatServiceClient};
+//!
+//! let server = tokenecho::Server::builder().start().await?;
+//! let mut chat = ChatServiceClient::connect(server.grpc_endpoint()).await?;
+//!
+//! let message = pb::ChatMessage {
+//!     role: pb::Role::User.into(),
+//!     content: Some(pb::chat_message::Content::Text("Hello".into())),
+//!     ..Default::default()
+//! };
+//! let request = pb::CreateChatCompletionRequest { messages: vec![message], ..Default::default() };
+//! let answer = chat.create_chat_completion(request).await?.into_inner();
+//!
+//! assert!(answer.choices[0].message.as_ref().unwrap().content().ends_with("Hello"));
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! # The map
 //!
-//! `main -> server -> {http, grpc} -> service -> engine -> error`. A request is read in `http` or `grpc`, admitted
-//! and measured in [`service`], said by [`engine`]; [`auth`] is laid on every door by [`server`]. Begin with
-//! [`service`]; `docs/ARCHITECTURE.md` walks three requests through all of it.
+//! For those who read the source: `main -> cli -> config -> server -> {http, grpc, admin} -> service -> {api,
+//! simulation} -> engine -> error`, and `ops` beside them. Begin with `service/mod.rs`; `docs/ARCHITECTURE.md` walks
+//! three requests through all of it.
+
+#![warn(unreachable_pub)]
 
 mod admin;
-pub mod api;
-pub mod auth;
+mod api;
+mod auth;
+#[doc(hidden)]
+pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod error;
-#[cfg(any(test, fuzzing))]
+#[cfg(fuzzing)]
 pub mod fuzzing;
-pub mod greeting;
+#[cfg(all(test, not(fuzzing)))]
+#[expect(unreachable_pub, reason = "public to the fuzzers alone")]
+mod fuzzing;
 mod grpc;
 mod http;
-pub mod route;
-pub mod server;
-pub mod service;
-pub mod simulation;
-pub mod telemetry;
-pub mod units;
-pub mod version;
+mod ops;
+mod route;
+mod server;
+mod service;
+mod simulation;
+mod units;
+mod version;
 
 pub use config::Config;
 pub use engine::Engine;
-pub use server::Server;
+pub use server::{Addresses, BindError, Builder, Server, Signals, StartError};
 
 /// The gRPC messages and servers, and with feature `client` the clients, as `proto/` defines them.
 pub mod pb {
@@ -52,6 +135,6 @@ pub mod pb {
 
     tonic::include_proto!("tokenecho.v1");
 
-    /// The descriptors of all messages and services, as reflection tells them.
+    /// The descriptors of all messages and services, as reflection reports them.
     pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("tokenecho");
 }

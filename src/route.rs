@@ -6,7 +6,7 @@
 
 /// A row of the route table, without its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Route {
+pub(crate) struct Route {
     /// The protocol that the request speaks.
     pub protocol: Protocol,
     /// What it is for.
@@ -19,17 +19,17 @@ pub struct Route {
 
 impl Route {
     /// A route of the HTTP API.
-    pub const fn http(endpoint: Endpoint, access: Access) -> Self {
+    pub(crate) const fn http(endpoint: Endpoint, access: Access) -> Self {
         Self { protocol: Protocol::Http, endpoint, access, dialect: Dialect::OpenAi }
     }
 
     /// A gRPC method.
-    pub const fn grpc(endpoint: Endpoint, access: Access) -> Self {
+    pub(crate) const fn grpc(endpoint: Endpoint, access: Access) -> Self {
         Self { protocol: Protocol::Grpc, endpoint, access, dialect: Dialect::Grpc }
     }
 
     /// What a path without a row gets.
-    pub const fn unknown(protocol: Protocol, access: Access) -> Self {
+    pub(crate) const fn unknown(protocol: Protocol, access: Access) -> Self {
         match protocol {
             Protocol::Http => Self::http(Endpoint::Unknown, access),
             Protocol::Grpc => Self::grpc(Endpoint::Unknown, access),
@@ -39,7 +39,7 @@ impl Route {
 
 /// A path and what it decides; `H` is what answers it.
 #[derive(Clone, Copy, Debug)]
-pub struct Row<H> {
+pub(crate) struct Row<H> {
     /// The path, in the pattern language of `matchit`: `/v1/models/{*model}`.
     pub path: &'static str,
     /// What it decides.
@@ -50,7 +50,7 @@ pub struct Row<H> {
 
 /// A protocol that every API listener speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
+pub(crate) enum Protocol {
     /// The OpenAI API, over HTTP/1.1 or HTTP/2.
     Http,
     /// gRPC.
@@ -59,7 +59,7 @@ pub enum Protocol {
 
 impl Protocol {
     /// As metrics and logs spell it.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
             Self::Grpc => "grpc",
@@ -69,7 +69,7 @@ impl Protocol {
 
 /// What a request is for: a closed set, whatever paths callers make up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Endpoint {
+pub(crate) enum Endpoint {
     /// Chat completions, streamed or not.
     ChatCompletions,
     /// The list of models, and each of them.
@@ -90,7 +90,7 @@ pub enum Endpoint {
 
 impl Endpoint {
     /// As metrics and logs spell it.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::ChatCompletions => "chat_completions",
             Self::Models => "models",
@@ -100,12 +100,12 @@ impl Endpoint {
     }
 
     /// Whether operators and tools ask it every few seconds, and its log lines report nothing new.
-    pub fn is_operational(self) -> bool {
+    pub(crate) fn is_operational(self) -> bool {
         matches!(self, Self::Probe | Self::Metrics | Self::Health | Self::HealthWatch | Self::Reflection)
     }
 
     /// Whether it is part of the OpenAI API.
-    pub fn is_api(self) -> bool {
+    pub(crate) fn is_api(self) -> bool {
         matches!(self, Self::ChatCompletions | Self::Models)
     }
 }
@@ -121,7 +121,7 @@ pub enum Access {
 
 /// How failures are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dialect {
+pub(crate) enum Dialect {
     /// A status and the OpenAI API's error object.
     OpenAi,
     /// A gRPC status with details.

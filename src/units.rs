@@ -9,7 +9,7 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 ///
 /// # Errors
 /// A sentence that says what was expected.
-pub fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text)
         .map_err(|_| format!("`{text}` is not a duration with a unit, such as 50ms or 2s"))?;
     if duration > LONGEST {
@@ -22,7 +22,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 /// A sentence that says what was expected.
-pub fn patience(text: &str) -> Result<Duration, String> {
+pub(crate) fn patience(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         Duration::ZERO => Err("no time at all is no time to wait for".into()),
         patience => Ok(patience),
@@ -30,7 +30,7 @@ pub fn patience(text: &str) -> Result<Duration, String> {
 }
 
 /// Writes a duration with its units, as [`duration`] reads it.
-pub fn shown(duration: Duration) -> impl std::fmt::Display {
+pub(crate) fn shown(duration: Duration) -> impl std::fmt::Display {
     humantime::format_duration(duration)
 }
 
@@ -38,7 +38,7 @@ pub fn shown(duration: Duration) -> impl std::fmt::Display {
 ///
 /// # Errors
 /// A sentence that says what was expected.
-pub fn size(text: &str) -> Result<u64, String> {
+pub(crate) fn size(text: &str) -> Result<u64, String> {
     let fault = || format!("`{text}` is not a size with a unit, such as 512KiB or 32MiB");
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let number: u64 = text[..digits].parse().map_err(|_| fault())?;

@@ -1,13 +1,13 @@
 //! What is running: told by `--version` and `GET /version`.
 
 /// The crate's version.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The commit it was built from, `unknown` outside a checkout.
-pub const COMMIT: &str = env!("TOKENECHO_BUILD_COMMIT");
+pub(crate) const COMMIT: &str = env!("TOKENECHO_BUILD_COMMIT");
 /// The compiler that built it.
-pub const RUSTC: &str = env!("TOKENECHO_BUILD_RUSTC");
+pub(crate) const RUSTC: &str = env!("TOKENECHO_BUILD_RUSTC");
 /// All of it in one line, for `--version`.
-pub const LONG: &str = concat!(
+pub(crate) const LONG: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     " (",
     env!("TOKENECHO_BUILD_COMMIT"),

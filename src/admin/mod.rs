@@ -9,4 +9,4 @@
 
 mod probes;
 
-pub use probes::{METRICS, PROBES};
+pub(crate) use probes::{METRICS, PROBES};

@@ -7,9 +7,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use serde::Serialize;
 
+use crate::ops::metrics::CONTENT_TYPE;
 use crate::route::{Access, Endpoint, Route, Row};
 use crate::service::Service;
-use crate::service::metrics::CONTENT_TYPE;
 use crate::version;
 
 type Handler = fn() -> MethodRouter<Service>;
@@ -17,7 +17,7 @@ type Handler = fn() -> MethodRouter<Service>;
 const PROBE: Route = Route::http(Endpoint::Probe, Access::Open);
 
 /// The probes and the version, which every listener serves.
-pub const PROBES: &[Row<Handler>] = &[
+pub(crate) const PROBES: &[Row<Handler>] = &[
     Row { path: "/livez", route: PROBE, handler: || get(livez) },
     Row { path: "/readyz", route: PROBE, handler: || get(readyz) },
     Row { path: "/health", route: PROBE, handler: || get(readyz) },
@@ -25,7 +25,7 @@ pub const PROBES: &[Row<Handler>] = &[
 ];
 
 /// The metrics.
-pub const METRICS: &[Row<Handler>] = &[Row {
+pub(crate) const METRICS: &[Row<Handler>] = &[Row {
     path: "/metrics",
     route: Route::http(Endpoint::Metrics, Access::Open),
     handler: || get(metrics),

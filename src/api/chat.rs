@@ -14,7 +14,8 @@ fields! {
     /// A request for a chat completion. The fields are those of the OpenAI API reference, then vLLM's that load tools
     /// send, then ours.
     #[derive(Clone, Debug, Default)]
-    pub struct ChatRequest {
+    #[expect(dead_code, reason = "some fields are checked and ignored")]
+    pub(crate) struct ChatRequest {
         messages: Vec<Message> [required];
         model: Option<String>;
         stream: Option<bool>;
@@ -70,7 +71,7 @@ const VERBOSITIES: &[&str] = &["low", "medium", "high"];
 
 /// What a facade has to know of a request to write its answer.
 #[derive(Clone, Debug)]
-pub struct Delivery {
+pub(crate) struct Delivery {
     /// Whether the answer is a stream.
     pub streamed: bool,
     /// Whether a streamed answer closes with its usage.
@@ -81,7 +82,7 @@ pub struct Delivery {
 
 /// What every object of one answer repeats.
 #[derive(Clone, Debug)]
-pub struct ChatHead {
+pub(crate) struct ChatHead {
     /// The answer's id: `chatcmpl-` and 32 hexadecimal digits.
     pub id: String,
     /// When it was begun, in seconds since 1970.
@@ -96,7 +97,7 @@ pub struct ChatHead {
 
 impl ChatHead {
     /// The head of an answer to be delivered so.
-    pub fn new(head: Head, delivery: Delivery) -> Self {
+    pub(crate) fn new(head: Head, delivery: Delivery) -> Self {
         Self {
             id: format!("chatcmpl-{:032x}", head.id),
             created: head.created,
@@ -109,7 +110,7 @@ impl ChatHead {
 
 impl ChatRequest {
     /// How the answer is to be written.
-    pub fn delivery(&self) -> Delivery {
+    pub(crate) fn delivery(&self) -> Delivery {
         Delivery {
             streamed: self.stream.unwrap_or(false),
             include_usage: self.stream_options.is_some_and(|options| options.include_usage),
@@ -250,7 +251,7 @@ impl ApiRequest for ChatRequest {
 ///
 /// # Errors
 /// An empty or too long one, and one with control characters.
-pub fn check_model(name: &str) -> Read<()> {
+pub(crate) fn check_model(name: &str) -> Read<()> {
     check::length("model", Some(name), 1, 256)?;
     if name.chars().any(char::is_control) {
         return Err(InvalidRequest::value("model", "Invalid 'model': control characters are not allowed."));
@@ -261,7 +262,8 @@ pub fn check_model(name: &str) -> Read<()> {
 fields! {
     /// How the answer is streamed.
     #[derive(Clone, Copy, Debug, Default)]
-    pub struct StreamOptions {
+    #[expect(dead_code, reason = "some fields are checked and ignored")]
+    pub(crate) struct StreamOptions {
         include_usage: bool;
         include_obfuscation: bool;
     }
@@ -269,7 +271,7 @@ fields! {
 
 /// `stop`: one sequence or several; null and absent are none.
 #[derive(Clone, Debug, Default)]
-pub struct StopSequences(pub Vec<String>);
+pub(crate) struct StopSequences(pub Vec<String>);
 
 impl Field for StopSequences {
     fn from_field(object: &Object<'_, '_>, name: &'static str) -> Read<Self> {
@@ -288,7 +290,7 @@ impl Field for StopSequences {
 
 /// An object whose names are the caller's own.
 #[derive(Clone, Debug, Default)]
-pub struct Pairs<T>(pub Vec<(String, T)>);
+pub(crate) struct Pairs<T>(pub Vec<(String, T)>);
 
 impl Field for Pairs<f64> {
     fn from_field(object: &Object<'_, '_>, name: &'static str) -> Read<Self> {
@@ -313,7 +315,7 @@ fn read_pairs<T: FromJson>(object: &Object<'_, '_>, name: &'static str, most: us
 
 /// A kind of answer that is asked for; checked and ignored.
 #[derive(Clone, Copy, Debug)]
-pub struct Modality;
+pub(crate) struct Modality;
 
 impl FromJson for Modality {
     fn from_json(node: &Node<'_, '_>) -> Read<Self> {
@@ -323,7 +325,7 @@ impl FromJson for Modality {
 
 /// How long a prompt may stay cached; checked and ignored.
 #[derive(Clone, Copy, Debug)]
-pub struct Retention;
+pub(crate) struct Retention;
 
 impl FromJson for Retention {
     fn from_json(node: &Node<'_, '_>) -> Read<Self> {
@@ -333,7 +335,7 @@ impl FromJson for Retention {
 
 /// The voice and format of an audio answer; checked and ignored.
 #[derive(Clone, Copy, Debug)]
-pub struct AudioOutput;
+pub(crate) struct AudioOutput;
 
 impl FromJson for AudioOutput {
     fn from_json(node: &Node<'_, '_>) -> Read<Self> {
@@ -346,7 +348,7 @@ impl FromJson for AudioOutput {
 
 /// A reply that the caller expects; checked and ignored.
 #[derive(Clone, Copy, Debug)]
-pub struct Prediction;
+pub(crate) struct Prediction;
 
 impl FromJson for Prediction {
     fn from_json(node: &Node<'_, '_>) -> Read<Self> {

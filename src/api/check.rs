@@ -6,13 +6,13 @@ use super::Read;
 use crate::error::{InvalidRequest, shown};
 
 /// More items than any limit allows, so that the limit is what the error names; further items are only counted.
-pub const MANY: usize = 4096;
+pub(crate) const MANY: usize = 4096;
 
 /// Refuses an integer outside of its range.
 ///
 /// # Errors
 /// `integer_above_max_value`, `integer_below_min_value`.
-pub fn integer(param: &str, value: Option<&i64>, low: i64, high: i64) -> Read<()> {
+pub(crate) fn integer(param: &str, value: Option<&i64>, low: i64, high: i64) -> Read<()> {
     match value {
         Some(value) if *value > high => {
             Err(above(param, ("integer", "integer_above_max_value"), high, value))
@@ -26,7 +26,7 @@ pub fn integer(param: &str, value: Option<&i64>, low: i64, high: i64) -> Read<()
 ///
 /// # Errors
 /// `decimal_above_max_value`, `decimal_below_min_value`.
-pub fn decimal(param: &str, value: Option<&f64>, low: f64, high: f64) -> Read<()> {
+pub(crate) fn decimal(param: &str, value: Option<&f64>, low: f64, high: f64) -> Read<()> {
     match value {
         None => Ok(()),
         Some(value) if *value > high => {
@@ -39,7 +39,7 @@ pub fn decimal(param: &str, value: Option<&f64>, low: f64, high: f64) -> Read<()
 }
 
 /// A count that has passed [`integer`] with a lower bound of 0 or more.
-pub fn count(value: Option<i64>) -> Option<usize> {
+pub(crate) fn count(value: Option<i64>) -> Option<usize> {
     value.and_then(|value| usize::try_from(value).ok())
 }
 
@@ -67,7 +67,7 @@ fn below(
 ///
 /// # Errors
 /// `string_above_max_length`, `empty_string`.
-pub fn length(
+pub(crate) fn length(
     param: impl Into<String>,
     text: Option<&(impl AsRef<str> + ?Sized)>,
     low: usize,
@@ -93,7 +93,7 @@ pub fn length(
 ///
 /// # Errors
 /// `invalid_value`, naming the words that are.
-pub fn one_of(
+pub(crate) fn one_of(
     param: impl Into<String>,
     value: Option<&(impl AsRef<str> + ?Sized)>,
     allowed: &[&str],
@@ -105,7 +105,7 @@ pub fn one_of(
 }
 
 /// The error of a word that is not in a closed set.
-pub fn unsupported_value(param: impl Into<String>, value: &str, allowed: &[&str]) -> InvalidRequest {
+pub(crate) fn unsupported_value(param: impl Into<String>, value: &str, allowed: &[&str]) -> InvalidRequest {
     let allowed: Vec<_> = allowed.iter().map(|word| format!("'{word}'")).collect();
     let value = shown(value);
     let message = match allowed.as_slice() {
@@ -119,13 +119,13 @@ pub fn unsupported_value(param: impl Into<String>, value: &str, allowed: &[&str]
 }
 
 /// The error of an empty text where one is needed.
-pub fn empty_string(param: impl Into<String>) -> InvalidRequest {
+pub(crate) fn empty_string(param: impl Into<String>) -> InvalidRequest {
     let what = "empty string. Expected a string with minimum length 1, but got an empty string instead.";
     InvalidRequest::invalid(param, "empty_string", what)
 }
 
 /// The error of an empty array where an item is needed.
-pub fn empty_array(param: impl Into<String>) -> InvalidRequest {
+pub(crate) fn empty_array(param: impl Into<String>) -> InvalidRequest {
     let what = "empty array. Expected an array with minimum length 1, but got an empty array instead.";
     InvalidRequest::invalid(param, "empty_array", what)
 }
@@ -134,7 +134,7 @@ pub fn empty_array(param: impl Into<String>) -> InvalidRequest {
 ///
 /// # Errors
 /// `array_above_max_length`, naming both lengths.
-pub fn at_most(param: impl Into<String>, items: usize, most: usize) -> Read<()> {
+pub(crate) fn at_most(param: impl Into<String>, items: usize, most: usize) -> Read<()> {
     if items <= most {
         return Ok(());
     }

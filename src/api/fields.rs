@@ -8,7 +8,7 @@ use super::check::MANY;
 use super::json::{Node, Object};
 
 /// A type that knows how it is read from a JSON value.
-pub trait FromJson: Sized {
+pub(crate) trait FromJson: Sized {
     /// Reads it.
     ///
     /// # Errors
@@ -17,7 +17,7 @@ pub trait FromJson: Sized {
 }
 
 /// A type that knows how it is read as a field, which may be absent or null.
-pub trait Field: Sized {
+pub(crate) trait Field: Sized {
     /// Reads the field of this name.
     ///
     /// # Errors
@@ -77,7 +77,7 @@ impl FromJson for f64 {
 
 /// An object of the caller's own, kept as its JSON text.
 #[derive(Clone, Debug)]
-pub struct JsonObject(pub Box<str>);
+pub(crate) struct JsonObject(pub Box<str>);
 
 impl FromJson for JsonObject {
     fn from_json(node: &Node<'_, '_>) -> Read<Self> {
@@ -88,7 +88,7 @@ impl FromJson for JsonObject {
 
 /// An object that is checked to be one, and ignored.
 #[derive(Clone, Copy, Debug)]
-pub struct AnyObject;
+pub(crate) struct AnyObject;
 
 impl FromJson for AnyObject {
     fn from_json(node: &Node<'_, '_>) -> Read<Self> {

@@ -12,7 +12,7 @@ use crate::error::InvalidRequest;
 ///
 /// # Errors
 /// The first error, with its place.
-pub fn check_message(message: &Message, index: usize) -> Read<()> {
+pub(crate) fn check_message(message: &Message, index: usize) -> Read<()> {
     let at = |field: &str| format!("messages[{index}].{field}");
     match &message.content {
         None => {

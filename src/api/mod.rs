@@ -5,20 +5,20 @@
 //! gives the request that an engine sees.
 
 #[macro_use]
-pub mod fields;
+pub(crate) mod fields;
 
-pub mod chat;
-pub mod check;
-pub mod json;
-pub mod messages;
-pub mod tools;
+pub(crate) mod chat;
+pub(crate) mod check;
+pub(crate) mod json;
+pub(crate) mod messages;
+pub(crate) mod tools;
 
 use crate::engine::GenerationRequest;
 use crate::error::InvalidRequest;
 use crate::simulation::Directives;
 
 /// What reading or checking gives.
-pub type Read<T> = Result<T, InvalidRequest>;
+pub(crate) type Read<T> = Result<T, InvalidRequest>;
 
 /// How much requests are held to the API's rules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -33,7 +33,7 @@ pub enum Validation {
 }
 
 /// A request to an endpoint that generates, as it came off either wire: well-formed, and not checked yet.
-pub trait ApiRequest: Send + 'static {
+pub(crate) trait ApiRequest: Send + 'static {
     /// What it asks of the simulation.
     fn directives(&self) -> Directives;
 
@@ -47,7 +47,7 @@ pub trait ApiRequest: Send + 'static {
 
 /// What every object of an answer repeats, whatever the endpoint; each writes the id in its own spelling.
 #[derive(Clone, Debug)]
-pub struct Head {
+pub(crate) struct Head {
     /// The answer's id.
     pub id: u128,
     /// When it was begun, in seconds since 1970.

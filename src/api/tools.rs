@@ -56,7 +56,7 @@ impl From<FunctionFields> for Tool {
 ///
 /// # Errors
 /// The first error, with its place.
-pub fn check_tools(tools: &[Tool]) -> Read<()> {
+pub(crate) fn check_tools(tools: &[Tool]) -> Read<()> {
     check::at_most("tools", tools.len(), MAX_TOOLS)?;
     tools.iter().enumerate().try_for_each(|(index, tool)| {
         let param = format!("tools[{index}].{}.name", tool.kind.as_str());
@@ -71,7 +71,7 @@ pub fn check_tools(tools: &[Tool]) -> Read<()> {
 
 /// The deprecated `functions`, checked and ignored.
 #[derive(Clone, Copy, Debug)]
-pub struct Functions;
+pub(crate) struct Functions;
 
 impl FromJson for Functions {
     fn from_json(node: &Node<'_, '_>) -> Read<Self> {
@@ -86,7 +86,7 @@ impl FromJson for Functions {
 
 /// The deprecated `function_call` of a request, checked and ignored.
 #[derive(Clone, Copy, Debug)]
-pub struct FunctionChoice;
+pub(crate) struct FunctionChoice;
 
 impl FromJson for FunctionChoice {
     fn from_json(node: &Node<'_, '_>) -> Read<Self> {
@@ -153,7 +153,7 @@ impl FromJson for ResponseFormat {
 ///
 /// # Errors
 /// An empty array, or a call that is not well-formed.
-pub fn read_calls(node: &Node<'_, '_>) -> Read<Vec<ToolCall>> {
+pub(crate) fn read_calls(node: &Node<'_, '_>) -> Read<Vec<ToolCall>> {
     let calls = node.array(MANY)?;
     if calls.is_empty() {
         return Err(empty_array(node.param()));
@@ -172,7 +172,7 @@ fn read_call(node: &Node<'_, '_>) -> Read<ToolCall> {
 ///
 /// # Errors
 /// A name or arguments that are missing, or not strings.
-pub fn read_called(node: &Node<'_, '_>, kind: CallKind) -> Read<ToolCall> {
+pub(crate) fn read_called(node: &Node<'_, '_>, kind: CallKind) -> Read<ToolCall> {
     let called = node.object(&["name", "arguments", "input"])?;
     let input = if kind == CallKind::Function { "arguments" } else { "input" };
     Ok(ToolCall {

@@ -21,7 +21,7 @@ pub struct KeyFileError {
 ///
 /// # Errors
 /// [`KeyFileError`], also where there is no key at all.
-pub fn read(path: &Path) -> Result<Vec<ApiKey>, KeyFileError> {
+pub(super) fn read(path: &Path) -> Result<Vec<ApiKey>, KeyFileError> {
     if path.is_dir() { read_directory(path) } else { read_lines(path, str::parse) }
 }
 

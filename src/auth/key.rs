@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 /// Reads a key of the command line; its faults, unlike clap's own, do not repeat it.
 #[derive(Clone)]
-pub struct KeyParser;
+pub(super) struct KeyParser;
 
 impl TypedValueParser for KeyParser {
     type Value = ApiKey;

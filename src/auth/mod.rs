@@ -56,7 +56,7 @@ pub struct AuthOptions {
 }
 
 /// How long key files may take to be read; a network's disk may hang.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The holder of the key that came with a request, by name.
 #[derive(Clone, Debug, PartialEq, Eq)]

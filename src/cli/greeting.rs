@@ -7,7 +7,7 @@ use crate::server::{Addresses, Server};
 use crate::units;
 
 /// Logs where `server` listens and how it answers.
-pub fn greet(server: &Server) {
+pub(super) fn log(server: &Server) {
     let config = server.config();
     let Addresses { api, grpc, admin } = server.addresses();
     let address = |address: Option<std::net::SocketAddr>| address.map(|address| address.to_string());
@@ -34,7 +34,7 @@ pub fn greet(server: &Server) {
 }
 
 /// Calls ready to be pasted, for people. Keys that were given are not shown.
-pub fn calls(server: &Server) -> String {
+pub(super) fn calls(server: &Server) -> String {
     let key = if matches!(server.keys(), ApiKeys::Only(_)) { "YOUR_KEY" } else { "any" };
     let base = server.base_url();
     let grpc = server.grpc_endpoint();

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use crate::config::{DoorOptions, Port};
+use crate::config::{ListenerOptions, Port};
 
 /// An answer that takes longer is none.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// Why it is not ready, as a sentence.
-pub async fn healthcheck(doors: &DoorOptions, grpc: bool) -> Result<(), String> {
+pub(super) async fn healthcheck(doors: &ListenerOptions, grpc: bool) -> Result<(), String> {
     let port = match doors.grpc_port {
         Port::At(port) if grpc => port,
         Port::At(_) | Port::Off => doors.port,

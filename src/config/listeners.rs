@@ -1,4 +1,4 @@
-//! The doors' options.
+//! The listeners' options.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use crate::units::duration;
 
 /// Where to listen, and how to stop.
 #[derive(clap::Args, Clone, Debug)]
-#[command(next_help_heading = "Doors")]
-pub struct DoorOptions {
+#[command(next_help_heading = "Listeners")]
+pub struct ListenerOptions {
     /// Address of the API; needs keys beyond loopback
     ///
     /// Example: --host 0.0.0.0
@@ -25,50 +25,50 @@ pub struct DoorOptions {
 
     /// A second such port; `off` for none
     ///
-    /// Kubernetes and gateways want one protocol a port. The same number as --port is one door.
+    /// Kubernetes and gateways want one protocol a port. The same number as --port means one listener.
     /// Example: --grpc-port off
     #[arg(long, value_name = "PORT|off", default_value = "50051", help_heading = Resettable::Reset)]
     pub grpc_port: Port,
 
-    /// Address of the operators' door
+    /// Address of the admin listener
     ///
     /// Example: --admin-host 0.0.0.0
     #[arg(long, value_name = "HOST", default_value = "127.0.0.1", hide_short_help = true)]
     pub admin_host: String,
 
-    /// Port of probes and /metrics, never with a key; `off` for none [default: 9464]
+    /// Port of the admin listener (probes, /metrics; no key); `off` for none [default: 9464]
     ///
-    /// The default port may be taken, which is a warning; a port that is asked for has to be free.
+    /// A default port that is taken is a warning; a port that is given has to be free.
     /// Example: --admin-port 9000
     #[arg(long, value_name = "PORT|off", hide_short_help = true)]
     pub admin_port: Option<Port>,
 
-    /// Serve /metrics on the API's doors too, without a key
+    /// Serve /metrics on the API listeners too, without a key
     #[arg(long, default_value = "false", num_args = 0..=1, default_missing_value = "true", require_equals = true,
         value_name = "BOOL", value_parser = BoolishValueParser::new(), hide_short_help = true, hide_default_value = true)]
     pub api_metrics: bool,
 
-    /// Who may ask by gRPC reflection what there is: everyone, holders of a key, nobody
+    /// gRPC reflection: open to everyone, only with a key, or off
     ///
     /// Example: --reflection off
     #[arg(long, value_enum, value_name = "MODE", default_value = "open", hide_short_help = true)]
     pub reflection: Reflection,
 
-    /// How long requests are still served after SIGTERM while probes tell balancers to go elsewhere
+    /// Time after SIGTERM in which requests are still served, while readiness already fails
     ///
     /// Example: --shutdown-delay 5s
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration, hide_short_help = true)]
     pub shutdown_delay: Duration,
 
-    /// How long open streams may go on after that, until they are ended in form
+    /// Time after that in which open streams may finish, before they end with an error
     ///
     /// Example: --shutdown-timeout 60s
     #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = duration, hide_short_help = true)]
     pub shutdown_timeout: Duration,
 }
 
-impl DoorOptions {
-    /// The operators' port where none is asked for.
+impl ListenerOptions {
+    /// The admin listener's port where none is given.
     pub const ADMIN_PORT: u16 = 9464;
 }
 
@@ -90,18 +90,18 @@ impl FromStr for Port {
             port => port
                 .parse()
                 .map(Self::At)
-                .map_err(|_| format!("`{text}` is no port from 0 to 65535, nor off")),
+                .map_err(|_| format!("`{text}` is not a port from 0 to 65535, nor off")),
         }
     }
 }
 
-/// Who may ask by gRPC reflection what there is.
+/// Who may use gRPC reflection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Reflection {
     /// Everyone.
     Open,
-    /// Holders of a key.
+    /// Callers with a key.
     Keyed,
-    /// Nobody.
+    /// It is not served.
     Off,
 }

@@ -4,8 +4,8 @@
 //! `--itl` is the variable `TOKENECHO_ITL` and the file's `itl:`. Environment and file are turned into flags and
 //! parsed by the same parser, each value on its own first, so that all faults are told at once.
 
-mod doors;
 mod file;
+mod listeners;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -14,12 +14,17 @@ use std::path::PathBuf;
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, Parser, Subcommand};
 
-pub use doors::{DoorOptions, Port, Reflection};
+pub use listeners::{ListenerOptions, Port, Reflection};
 
-use crate::auth::AuthOptions;
-use crate::service::ServiceOptions;
-use crate::service::limits::LimitOptions;
-use crate::telemetry::LogOptions;
+// The rooms' own options, which `Config` gathers.
+pub use crate::api::Validation;
+pub use crate::auth::{ApiKey, AuthOptions, KeyFileError};
+pub use crate::ops::limits::{ConnectionLimits, LimitOptions, RequestLimits};
+pub use crate::ops::logs::{LogFormat, LogOptions};
+pub use crate::service::ServiceOptions;
+pub use crate::service::models::ModelOptions;
+pub use crate::simulation::{SimulationOptions, Switch};
+
 use crate::version;
 
 /// Everything a server is told.
@@ -34,7 +39,7 @@ pub struct Config {
     pub config: Option<PathBuf>,
 
     #[command(flatten)]
-    pub doors: DoorOptions,
+    pub listeners: ListenerOptions,
     #[command(flatten)]
     pub auth: AuthOptions,
     #[command(flatten)]

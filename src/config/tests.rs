@@ -61,8 +61,8 @@ limits:
 
     assert_eq!(config.service.models.model, ["0123", "1e5", "a: b"]);
     assert!(config.auth.any_key);
-    assert_eq!(config.limits.max_body, 1 << 20);
-    assert_eq!(config.limits.max_generations, 7);
+    assert_eq!(config.limits.requests.max_body, 1 << 20);
+    assert_eq!(config.limits.requests.max_generations, 7);
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn a_service_link_of_kubernetes_is_no_option() {
         load_with(&[], &[("TOKENECHO_PORT", "tcp://10.0.0.1:8000"), ("TOKENECHO_PORT_8000_TCP", "x")], None)
             .expect("a config");
 
-    assert_eq!(config.doors.port, Config::default().doors.port);
+    assert_eq!(config.listeners.port, Config::default().listeners.port);
     assert_eq!(notes, ["TOKENECHO_PORT is a Kubernetes service link, not an option: ignored"]);
 }
 

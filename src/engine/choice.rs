@@ -15,7 +15,7 @@ use crate::error::ApiError;
 
 /// What bounds one choice.
 #[derive(Clone, Debug)]
-pub struct Bounds {
+pub(super) struct Bounds {
     /// At most so many tokens, as the request asks.
     pub max_tokens: usize,
     /// The choice's part of the server's budget for one generation.
@@ -29,7 +29,7 @@ pub struct Bounds {
 }
 
 /// A choice being generated.
-pub struct RunningChoice {
+pub(super) struct RunningChoice {
     source: Source,
     bounds: Bounds,
     stop: Option<StopMatcher>,
@@ -55,7 +55,7 @@ enum End {
 
 impl RunningChoice {
     /// Begins to take the reply from `source`, within `bounds`.
-    pub fn new(mut source: Source, bounds: Bounds) -> Self {
+    pub(super) fn new(mut source: Source, bounds: Bounds) -> Self {
         if bounds.endless || bounds.min_tokens > 0 {
             source.keep_text();
         }
@@ -74,7 +74,7 @@ impl RunningChoice {
     }
 
     /// The next token that may leave; `None` at the end.
-    pub fn poll_token(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Token, ApiError>>> {
+    pub(super) fn poll_token(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Token, ApiError>>> {
         loop {
             if self.cleared > 0 {
                 self.cleared -= 1;
@@ -93,7 +93,7 @@ impl RunningChoice {
     }
 
     /// Why the choice ended; meaningful once [`Self::poll_token`] is at its end.
-    pub fn finish(&self) -> FinishReason {
+    pub(super) fn finish(&self) -> FinishReason {
         match self.end {
             Some(End::Cut(reason)) => reason,
             Some(End::Source) | None => self.source.finish(),
@@ -101,7 +101,7 @@ impl RunningChoice {
     }
 
     /// What the engine says that it cost; `None` where it was cut, so that this is more than what left.
-    pub fn usage(&self) -> Option<Usage> {
+    pub(super) fn usage(&self) -> Option<Usage> {
         self.source.usage().filter(|_| matches!(self.end, Some(End::Source)))
     }
 

@@ -8,7 +8,7 @@ use crate::error::ApiError;
 
 /// A whole answer.
 #[derive(Clone, Debug, Default)]
-pub struct Completion {
+pub(crate) struct Completion {
     /// The choices, by their index.
     pub choices: Vec<Choice>,
     /// What it cost.
@@ -17,7 +17,7 @@ pub struct Completion {
 
 /// One finished choice.
 #[derive(Clone, Debug)]
-pub struct Choice {
+pub(crate) struct Choice {
     /// Its text.
     pub text: String,
     /// The reasoning before its text.
@@ -42,7 +42,7 @@ impl Choice {
     }
 
     /// Its text, its refusal and its calls; no text where a refusal or calls stand in its place.
-    pub fn content(self) -> (Option<String>, Option<String>, Vec<ToolCall>) {
+    pub(crate) fn content(self) -> (Option<String>, Option<String>, Vec<ToolCall>) {
         let has_content = !self.text.is_empty() || (self.calls.is_empty() && self.refusal.is_none());
         (has_content.then_some(self.text), self.refusal, self.calls)
     }
@@ -68,7 +68,7 @@ fn begun(kind: CallKind, id: &ByteString, name: &ByteString) -> ToolCall {
 
 impl Completion {
     /// Bytes of all its texts.
-    pub fn text_bytes(&self) -> usize {
+    pub(crate) fn text_bytes(&self) -> usize {
         let bytes = |choice: &Choice| {
             let calls = choice.calls.iter().map(|call| call.arguments.len());
             choice.text.len() + choice.refusal.as_ref().map_or(0, String::len) + calls.sum::<usize>()
@@ -80,7 +80,9 @@ impl Completion {
     ///
     /// # Errors
     /// The first failure of the generation.
-    pub async fn collect(events: impl Stream<Item = Result<Event, ApiError>>) -> Result<Self, ApiError> {
+    pub(crate) async fn collect(
+        events: impl Stream<Item = Result<Event, ApiError>>,
+    ) -> Result<Self, ApiError> {
         let mut completion = Self::default();
         pin_mut!(events);
         while let Some(event) = events.next().await {

@@ -6,7 +6,7 @@ use super::Token;
 
 /// One thing that happened in a generation, in no protocol's terms.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     /// The request is admitted; comes at once.
     Started,
     /// A choice begins: right before its first token, or its end if it has none.

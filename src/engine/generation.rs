@@ -4,7 +4,6 @@
 //! ends when dropped: there is no task, channel or flag to mind.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_util::Stream;
@@ -13,12 +12,12 @@ use tokio::time::Instant;
 use super::choice::{Bounds, RunningChoice};
 use super::source::Source;
 use super::stop::StopSequences;
-use super::{Delta, Engine, Event, GenerationRequest, Schedule, Token, Usage};
+use super::{Delta, Event, GenerationRequest, Schedule, Token, Usage};
 use crate::error::{ApiError, InvalidRequest};
 
 /// The most that one generation may be, over all its choices.
 #[derive(Clone, Copy, Debug)]
-pub struct Budget {
+pub(crate) struct Budget {
     /// Tokens of all choices together.
     pub tokens: usize,
     /// Bytes of all choices together.
@@ -26,7 +25,7 @@ pub struct Budget {
 }
 
 /// The answer to one request: a stream of [`Event`]s that ends with its usage or its first failure.
-pub struct Generation {
+pub(crate) struct Generation {
     choices: Vec<Emitter>,
     schedule: Schedule,
     /// The index of the current token, from 0, and when it was due.
@@ -61,9 +60,10 @@ impl Generation {
     ///
     /// # Errors
     /// The engine's, and those of [`Self::new`].
-    pub async fn begin(
-        engine: &dyn Engine,
-        request: &Arc<GenerationRequest>,
+    #[cfg(any(test, fuzzing))]
+    pub(crate) async fn begin(
+        engine: &dyn super::Engine,
+        request: &std::sync::Arc<GenerationRequest>,
         schedule: Schedule,
         budget: Budget,
     ) -> Result<Self, ApiError> {
@@ -112,7 +112,7 @@ impl Generation {
     }
 
     /// What it has cost so far, by a count of its tokens.
-    pub fn usage(&self) -> Usage {
+    pub(crate) fn usage(&self) -> Usage {
         self.usage
     }
 

@@ -18,16 +18,17 @@ pub mod tokens;
 
 use std::sync::Arc;
 
-pub use completion::{Choice, Completion};
+pub(crate) use completion::{Choice, Completion};
 pub use echo::EchoEngine;
-pub use event::{Event, FinishReason, Limit, Usage};
-pub use generation::{Budget, Generation};
+pub(crate) use event::Event;
+pub use event::{FinishReason, Limit, Usage};
+pub(crate) use generation::{Budget, Generation};
 pub use reply::{Body, Piece, Replies, Reply};
 pub use request::{
     Audio, CallKind, Content, File, GenerationRequest, Image, Message, Part, Prompt, ResponseFormat, Role,
     Tool, ToolCall, ToolChoice,
 };
-pub use schedule::{Pacing, Schedule};
+pub(crate) use schedule::{Pacing, Schedule};
 pub use token::{Delta, Segment, Token};
 
 use crate::error::ApiError;
@@ -79,3 +80,6 @@ where
         Ok(Replies::Each((0..request.choices()).map(|_| self(request)).collect()))
     }
 }
+
+#[cfg(test)]
+mod tests;

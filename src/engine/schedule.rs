@@ -8,7 +8,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 /// The delays of one generation. Zero is no delay at all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pacing {
+pub(crate) struct Pacing {
     /// Time to first token.
     pub ttft: Duration,
     /// Inter-token latency: between a token and the next.
@@ -19,7 +19,7 @@ pub struct Pacing {
 ///
 /// They are absolute, so a late token does not push those behind it.
 #[derive(Debug)]
-pub struct Schedule {
+pub(crate) struct Schedule {
     pacing: Pacing,
     start: Instant,
     /// Made when the first wait is needed, then moved from deadline to deadline.
@@ -28,12 +28,12 @@ pub struct Schedule {
 
 impl Schedule {
     /// Deadlines that count from `start`.
-    pub fn new(pacing: Pacing, start: Instant) -> Self {
+    pub(crate) fn new(pacing: Pacing, start: Instant) -> Self {
         Self { pacing, start, timer: None }
     }
 
     /// Ready once token `k` (from 0) may leave; gives its deadline, `None` where there is no delay.
-    pub fn poll_due(&mut self, k: u32, cx: &mut Context<'_>) -> Poll<Option<Instant>> {
+    pub(crate) fn poll_due(&mut self, k: u32, cx: &mut Context<'_>) -> Poll<Option<Instant>> {
         let delay = self.pacing.ttft + self.pacing.itl * k;
         if delay.is_zero() {
             return Poll::Ready(None);

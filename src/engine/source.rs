@@ -13,7 +13,7 @@ use super::{Body, Delta, FinishReason, Piece, Reply, Segment, Token, Usage};
 use crate::error::ApiError;
 
 /// The tokens of one choice, in order.
-pub struct Source {
+pub(crate) struct Source {
     state: State,
     finish: Option<FinishReason>,
     usage: Option<Usage>,
@@ -59,7 +59,7 @@ impl From<Reply> for Source {
 
 impl Source {
     /// A reply that is known whole; clones of `segments` are one reply.
-    pub fn whole(segments: Arc<[Segment]>) -> Self {
+    pub(crate) fn whole(segments: Arc<[Segment]>) -> Self {
         Self::new(State::Whole(Whole { segments, segment: 0, tokens: None, call: 0, is_repeat: false }))
     }
 
@@ -68,14 +68,14 @@ impl Source {
     }
 
     /// Prepares for [`Self::repeat`].
-    pub fn keep_text(&mut self) {
+    pub(crate) fn keep_text(&mut self) {
         if let State::Live { text, .. } = &mut self.state {
             *text = Some(Vec::new());
         }
     }
 
     /// The tokens, without taking them, where they are known; to measure a reply beforehand.
-    pub fn preview(&self) -> Option<impl Iterator<Item = Token> + use<>> {
+    pub(crate) fn preview(&self) -> Option<impl Iterator<Item = Token> + use<>> {
         match &self.state {
             State::Whole(whole) => Some(whole.clone()),
             State::Live { .. } | State::Again { .. } => None,
@@ -83,7 +83,7 @@ impl Source {
     }
 
     /// The next token with any text; `None` at the end.
-    pub fn poll_token(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Token, ApiError>>> {
+    pub(crate) fn poll_token(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Token, ApiError>>> {
         loop {
             let token = match &mut self.state {
                 State::Whole(whole) => whole.next(),
@@ -122,7 +122,7 @@ impl Source {
 
     /// Starts again, with its text alone: a call that has been made is not made again. False where there is none, or
     /// where it was not kept.
-    pub fn repeat(&mut self) -> bool {
+    pub(crate) fn repeat(&mut self) -> bool {
         match &mut self.state {
             State::Whole(whole) => {
                 (whole.segment, whole.tokens, whole.is_repeat) = (0, None, true);
@@ -145,14 +145,14 @@ impl Source {
     }
 
     /// Why the reply ends by itself.
-    pub fn finish(&self) -> FinishReason {
+    pub(crate) fn finish(&self) -> FinishReason {
         let by_content =
             if self.has_called { FinishReason::ToolCalls } else { FinishReason::Stop { sequence: None } };
         self.finish.unwrap_or(by_content)
     }
 
     /// What the engine says that the reply cost.
-    pub fn usage(&self) -> Option<Usage> {
+    pub(crate) fn usage(&self) -> Option<Usage> {
         self.usage
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 /// The stop sequences of a request, ready to be matched; shared by its choices.
 #[derive(Clone, Debug, Default)]
-pub struct StopSequences(Arc<[Sequence]>);
+pub(super) struct StopSequences(Arc<[Sequence]>);
 
 #[derive(Debug)]
 struct Sequence {
@@ -19,15 +19,15 @@ struct Sequence {
 
 impl StopSequences {
     /// What a prepared sequence keeps in memory, for each of its bytes.
-    pub const BYTES_KEPT: usize = 1 + size_of::<u32>();
+    pub(super) const BYTES_KEPT: usize = 1 + size_of::<u32>();
 
     /// Prepares `sequences`, none of them empty.
-    pub fn new(sequences: Vec<String>) -> Self {
+    pub(super) fn new(sequences: Vec<String>) -> Self {
         Self(sequences.into_iter().map(Sequence::new).collect())
     }
 
     /// Whether there is anything to look for.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
@@ -59,14 +59,14 @@ impl Sequence {
 
 /// Reads one choice's text and looks for its stop sequences.
 #[derive(Debug)]
-pub struct StopMatcher {
+pub(super) struct StopMatcher {
     sequences: StopSequences,
     states: Vec<usize>,
 }
 
 /// What is known after a piece has been read. Lengths count from the end of the bytes read so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
+pub(super) enum Found {
     /// No match; the last `held` bytes may be the beginning of one.
     Nothing {
         /// How many bytes must wait for what follows.
@@ -83,18 +83,18 @@ pub enum Found {
 
 impl StopMatcher {
     /// Starts at the beginning of a text.
-    pub fn new(sequences: StopSequences) -> Self {
+    pub(super) fn new(sequences: StopSequences) -> Self {
         let states = vec![0; sequences.0.len()];
         Self { sequences, states }
     }
 
     /// Forgets what may have begun: the text is interrupted.
-    pub fn reset(&mut self) {
+    pub(super) fn reset(&mut self) {
         self.states.fill(0);
     }
 
     /// Reads on. Of several matches the one that ends first counts, of those the longest.
-    pub fn read(&mut self, piece: &str) -> Found {
+    pub(super) fn read(&mut self, piece: &str) -> Found {
         for (at, byte) in piece.bytes().enumerate() {
             let mut matched: Option<(usize, u8)> = None;
             for (index, (sequence, state)) in (0..).zip(self.sequences.0.iter().zip(&mut self.states)) {

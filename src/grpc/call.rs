@@ -21,12 +21,12 @@ use tonic::{Code, Status};
 
 use super::codec;
 use crate::error::{ApiError, InvalidRequest, shown};
+use crate::ops::lifecycle::{Deadline, Phase};
 use crate::route::Endpoint;
-use crate::service::lifecycle::{Deadline, Phase};
 use crate::service::{Call, Service};
 
 /// Serves one call within its deadline.
-pub async fn serve(State(service): State<Service>, request: Request, next: Next) -> Response {
+pub(super) async fn serve(State(service): State<Service>, request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let limit = service.limits().max_body;
     let deadline = match check(&request) {
@@ -37,7 +37,7 @@ pub async fn serve(State(service): State<Service>, request: Request, next: Next)
         Ok(call) => call,
         Err(error) => return Status::from(error).into_http(),
     };
-    let endpoint = call.record.route().endpoint;
+    let endpoint = call.exchange.route().endpoint;
     let is_reflection = endpoint == Endpoint::Reflection;
     let request = if is_reflection { end_when_draining(request, &service) } else { request };
     let request = request.map(|body| Body::new(body.map_err(told_as_status)));
@@ -48,7 +48,8 @@ pub async fn serve(State(service): State<Service>, request: Request, next: Next)
         Err(error) => return Status::from(error).into_http(),
     };
     let response =
-        serve_within(deadline, codec::UPLOAD.scope(call.upload, next.run(request)), &path, limit).await;
+        serve_within(deadline, codec::RESERVATION.scope(call.reservation, next.run(request)), &path, limit)
+            .await;
     match place {
         None => response,
         Some(place) => response.map(|body| {

@@ -9,7 +9,7 @@ use tonic::codec::{BufferSettings, DecodeBuf, Decoder};
 use tonic_prost::ProstEncoder;
 
 use crate::error::{ApiError, InvalidRequest};
-use crate::service::uploads::Upload;
+use crate::ops::memory::Reservation;
 
 /// A buffer of 256 bytes at first (tonic's 8 KiB would be most of what an open stream costs), and messages
 /// that are ready together are written together, up to 32 KiB.
@@ -17,7 +17,7 @@ const BUFFERS: (usize, usize) = (256, 32 * 1024);
 
 /// The codec of all our services; named by the build script.
 #[derive(Clone, Debug)]
-pub struct Codec<T, U>(PhantomData<(T, U)>);
+pub(crate) struct Codec<T, U>(PhantomData<(T, U)>);
 
 impl<T, U> Default for Codec<T, U> {
     fn default() -> Self {
@@ -45,20 +45,20 @@ where
 }
 
 /// The fault of a request whose bytes are no message.
-pub fn no_message(why: &str) -> ApiError {
+pub(crate) fn no_message(why: &str) -> ApiError {
     let message = format!("We could not read the message of your request: {why}");
     InvalidRequest { message, param: None, code: None }.into()
 }
 
 tokio::task_local! {
     /// What the call whose message is read holds of the budget of all bodies.
-    pub static UPLOAD: Upload;
+    pub static RESERVATION: Reservation;
 }
 
 /// Reads messages, bounded in what they cost, and tells bytes that are none as what they are, a bad request; prost's
 /// own decoder calls it our fault.
 #[derive(Debug)]
-pub struct BoundedDecoder<U>(PhantomData<U>);
+pub(crate) struct BoundedDecoder<U>(PhantomData<U>);
 
 impl<U: Message + Default> Decoder for BoundedDecoder<U> {
     type Item = U;
@@ -67,7 +67,7 @@ impl<U: Message + Default> Decoder for BoundedDecoder<U> {
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         let (message, reads) = decode(buffer)?;
         // Beside the bytes themselves, which are held as they come.
-        let held = UPLOAD.try_with(|upload| upload.hold(reads * BYTES_A_READ));
+        let held = RESERVATION.try_with(|reservation| reservation.hold(reads * BYTES_A_READ));
         held.unwrap_or(Ok(()))?;
         Ok(Some(message))
     }
@@ -81,7 +81,7 @@ impl<U: Message + Default> Decoder for BoundedDecoder<U> {
 ///
 /// # Errors
 /// Bytes that are no message, or one of more fields than any request needs.
-pub fn decode<U: Message + Default>(buffer: &mut impl Buf) -> Result<(U, usize), ApiError> {
+pub(crate) fn decode<U: Message + Default>(buffer: &mut impl Buf) -> Result<(U, usize), ApiError> {
     let mut counted = Counted { buffer, reads: 0 };
     let message = U::decode(&mut counted);
     // Asked first: what ends too early may end well.

@@ -10,16 +10,16 @@ use tonic_health::pb::health_server::Health;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use super::{HEALTH, SERVICES};
-use crate::service::lifecycle::{Lifecycle, Phase};
+use crate::ops::lifecycle::{Lifecycle, Phase};
 
 /// The health of every service, which is the server's.
-pub struct HealthService {
+pub(super) struct HealthService {
     lifecycle: Lifecycle,
 }
 
 impl HealthService {
     /// Health as `lifecycle` tells it.
-    pub fn new(lifecycle: Lifecycle) -> Self {
+    pub(super) fn new(lifecycle: Lifecycle) -> Self {
         Self { lifecycle }
     }
 }

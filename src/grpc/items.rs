@@ -7,10 +7,10 @@ use tonic::Status;
 use crate::service::{Answer, Output, Render, Rendered};
 
 /// A message, or the status that ends the stream.
-pub type Item<M> = Option<Result<M, Status>>;
+pub(super) type Item<M> = Option<Result<M, Status>>;
 
 /// The messages of an answer.
-pub type Items<M> = BoxStream<'static, Result<M, Status>>;
+pub(super) type Items<M> = BoxStream<'static, Result<M, Status>>;
 
 impl<M> Output for Item<M> {
     fn is_empty(&self) -> bool {
@@ -23,6 +23,6 @@ impl<M> Output for Item<M> {
 }
 
 /// The messages that `renderer` makes of `answer`. tonic joins those that are ready together into one frame.
-pub fn items<M: Send + 'static>(answer: Answer, renderer: impl Render<Output = Item<M>>) -> Items<M> {
+pub(super) fn items<M: Send + 'static>(answer: Answer, renderer: impl Render<Output = Item<M>>) -> Items<M> {
     Rendered::new(answer, renderer).filter_map(std::future::ready).boxed()
 }

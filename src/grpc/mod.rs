@@ -8,12 +8,12 @@ pub(crate) mod codec;
 mod health;
 mod items;
 mod openai;
-pub mod status;
+pub(crate) mod status;
 
 #[cfg(any(test, fuzzing))]
-pub use codec::decode;
+pub(crate) use codec::decode;
 #[cfg(any(test, fuzzing))]
-pub use openai::read_chat_request;
+pub(crate) use openai::read_chat_request;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
@@ -26,11 +26,11 @@ use crate::route::{Access, Endpoint, Route, Row};
 use crate::service::Service;
 
 /// The services of ours, by their full names.
-pub const SERVICES: [&str; 2] = ["tokenecho.v1.ChatService", "tokenecho.v1.ModelService"];
+pub(crate) const SERVICES: [&str; 2] = ["tokenecho.v1.ChatService", "tokenecho.v1.ModelService"];
 const HEALTH: &str = "grpc.health.v1.Health";
 
 /// Every method, and which of them are open: probes send no metadata.
-pub const ROUTES: &[Row<()>] = &[
+pub(crate) const ROUTES: &[Row<()>] = &[
     method("/tokenecho.v1.ChatService/CreateChatCompletion", Endpoint::ChatCompletions, Access::Key),
     method("/tokenecho.v1.ChatService/StreamChatCompletion", Endpoint::ChatCompletions, Access::Key),
     method("/tokenecho.v1.ModelService/ListModels", Endpoint::Models, Access::Key),
@@ -40,7 +40,7 @@ pub const ROUTES: &[Row<()>] = &[
 ];
 
 /// The methods of reflection, which have rows where it is served.
-pub const REFLECTION: [&str; 2] = [
+pub(crate) const REFLECTION: [&str; 2] = [
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 ];
@@ -50,7 +50,7 @@ const fn method(path: &'static str, endpoint: Endpoint, access: Access) -> Row<(
 }
 
 /// Every service; `reflection` tells whether clients may ask what there is.
-pub fn router(service: Service, reflection: bool) -> Router {
+pub(crate) fn router(service: Service, reflection: bool) -> Router {
     // Messages are bounded here and not by tonic's own default of 4 MiB; too large a one is told by `call`.
     let most = usize::try_from(service.limits().max_body).unwrap_or(usize::MAX);
     let chat = ChatServiceServer::new(openai::Chat::new(service.clone())).max_decoding_message_size(most);

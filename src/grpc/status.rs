@@ -15,19 +15,19 @@ const DOMAIN: &str = "tokenecho";
 impl From<ApiError> for Status {
     fn from(error: ApiError) -> Self {
         let mut status = Self::with_error_details(code(&error), error.to_string(), details(&error));
-        // For the request's record, which is kept outside of the services.
+        // For the request's exchange, which is kept outside of the services.
         status.set_source(Arc::new(error));
         status
     }
 }
 
 /// The failure as the answer of a call that has sent nothing yet.
-pub fn response(error: ApiError) -> Response {
+pub(crate) fn response(error: ApiError) -> Response {
     Status::from(error).into_http()
 }
 
 /// The gRPC code of a failure.
-pub fn code(error: &ApiError) -> Code {
+pub(crate) fn code(error: &ApiError) -> Code {
     match error {
         ApiError::InvalidRequest(_) => Code::InvalidArgument,
         ApiError::MissingKey | ApiError::WrongKey => Code::Unauthenticated,

@@ -12,18 +12,18 @@ use crate::api::Validation;
 use crate::api::fields::FromJson;
 use crate::api::json::{Node, malformed};
 use crate::error::ApiError;
-use crate::service::uploads::Upload;
+use crate::ops::memory::Reservation;
 use crate::service::{Call, Service};
 
 /// The text of a JSON body, not parsed yet: what is parsed borrows from it.
-pub struct JsonBody(Bytes);
+pub(super) struct JsonBody(Bytes);
 
 impl JsonBody {
     /// The request that the body is.
     ///
     /// # Errors
     /// A body that is not UTF-8 or not JSON, and the first value of another type or shape, with its place.
-    pub async fn read<R>(self, service: &Service, call: &Call) -> Result<R, ApiError>
+    pub(super) async fn read<R>(self, service: &Service, call: &Call) -> Result<R, ApiError>
     where
         R: FromJson + Send + 'static,
     {
@@ -112,19 +112,28 @@ fn check_media(headers: &HeaderMap) -> Result<(), ApiError> {
 ///
 /// # Errors
 /// [`ApiError::RateLimited`] where there is no room for it.
-pub async fn json<T>(service: &Service, call: &Call, text: usize, value: T) -> Result<Response, ApiError>
+pub(super) async fn json<T>(
+    service: &Service,
+    call: &Call,
+    text: usize,
+    value: T,
+) -> Result<Response, ApiError>
 where
     T: serde::Serialize + Send + 'static,
 {
-    let upload = call.upload.clone();
-    service.run(call, move || write_json(&value, text, &upload)).await
+    let reservation = call.reservation.clone();
+    service.run(call, move || write_json(&value, text, &reservation)).await
 }
 
-fn write_json(value: &impl serde::Serialize, held: usize, upload: &Upload) -> Result<Response, ApiError> {
+fn write_json(
+    value: &impl serde::Serialize,
+    held: usize,
+    reservation: &Reservation,
+) -> Result<Response, ApiError> {
     // Braces and names of a small answer.
     const FRAME: usize = 1024;
     let mut json =
-        HeldJson { bytes: Vec::with_capacity(held + FRAME), held: held + FRAME, upload, refusal: None };
+        HeldJson { bytes: Vec::with_capacity(held + FRAME), held: held + FRAME, reservation, refusal: None };
     let written = serde_json::to_writer(&mut json, value);
     if let Some(refusal) = json.refusal {
         return Err(refusal);
@@ -137,7 +146,7 @@ fn write_json(value: &impl serde::Serialize, held: usize, upload: &Upload) -> Re
 struct HeldJson<'a> {
     bytes: Vec<u8>,
     held: usize,
-    upload: &'a Upload,
+    reservation: &'a Reservation,
     /// Why it cannot grow any further.
     refusal: Option<ApiError>,
 }
@@ -148,7 +157,7 @@ impl io::Write for HeldJson<'_> {
         if more > 0 {
             // In steps, as each takes a lock.
             let step = more.max(self.held / 4);
-            if let Err(refusal) = self.upload.hold(step) {
+            if let Err(refusal) = self.reservation.hold(step) {
                 self.refusal = Some(refusal);
                 return Err(io::ErrorKind::QuotaExceeded.into());
             }

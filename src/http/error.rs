@@ -11,7 +11,7 @@ use crate::error::ApiError;
 
 /// The API's error object; all four keys are always there.
 #[derive(Serialize)]
-pub struct ErrorBody {
+pub(crate) struct ErrorBody {
     error: ErrorObject,
 }
 
@@ -46,7 +46,7 @@ impl IntoResponse for ApiError {
 }
 
 /// The failure as the OpenAI API answers it.
-pub fn response(error: &ApiError) -> Response {
+pub(crate) fn response(error: &ApiError) -> Response {
     let facts = error.facts();
     let status = StatusCode::from_u16(facts.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = (status, Json(ErrorBody::from(error))).into_response();

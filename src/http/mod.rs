@@ -4,7 +4,7 @@
 //! [`ApiError`](crate::error::ApiError) in the API's shape, unknown paths and methods included.
 
 mod body;
-pub mod error;
+pub(crate) mod error;
 mod openai;
 mod sse;
 
@@ -21,10 +21,10 @@ use crate::route::{Access, Endpoint, Route, Row};
 use crate::service::{Call, Service};
 
 /// What makes a route's handlers, a method each.
-pub type Handler = fn() -> MethodRouter<Service>;
+pub(crate) type Handler = fn() -> MethodRouter<Service>;
 
 /// Every route of the OpenAI API.
-pub const ROUTES: &[Row<Handler>] = &[
+pub(crate) const ROUTES: &[Row<Handler>] = &[
     Row { path: "/v1/chat/completions", route: CHAT, handler: || post(openai::chat::create) },
     Row { path: "/v1/models", route: MODELS, handler: || get(openai::models::list) },
     Row { path: "/v1/models/{*model}", route: MODELS, handler: || get(openai::models::get) },
@@ -34,7 +34,7 @@ const CHAT: Route = Route::http(Endpoint::ChatCompletions, Access::Key);
 const MODELS: Route = Route::http(Endpoint::Models, Access::Key);
 
 /// What answers `rows`, and every other path and method with the API's error.
-pub fn router<'a>(rows: impl IntoIterator<Item = &'a Row<Handler>>, service: Service) -> Router {
+pub(crate) fn router<'a>(rows: impl IntoIterator<Item = &'a Row<Handler>>, service: Service) -> Router {
     rows.into_iter()
         .fold(Router::new(), |router, row| router.route(row.path, (row.handler)()))
         .fallback(unknown_url)
@@ -53,7 +53,7 @@ async fn method_not_supported(method: Method, uri: Uri) -> ApiError {
 }
 
 /// Adds the headers that the OpenAI API puts on its answers; `elapsed` is the time since the request arrived.
-pub fn add_openai_headers(headers: &mut HeaderMap, elapsed: Duration) {
+pub(crate) fn add_openai_headers(headers: &mut HeaderMap, elapsed: Duration) {
     const PROCESSING_MS: HeaderName = HeaderName::from_static("openai-processing-ms");
     const VERSION: HeaderName = HeaderName::from_static("openai-version");
 

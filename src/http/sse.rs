@@ -27,7 +27,7 @@ impl Output for Vec<u8> {
 
 /// The response that streams `answer` as `renderer` writes it: each event as zero or more frames, `data: …` and an
 /// empty line.
-pub fn response(answer: Answer, renderer: impl Render<Output = Vec<u8>>) -> Response {
+pub(super) fn response(answer: Answer, renderer: impl Render<Output = Vec<u8>>) -> Response {
     let frames = Rendered::new(answer, renderer);
     let frames = frames.map(|frames| Ok::<_, Infallible>(Frame::data(Bytes::from(frames))));
     let mut response = Response::new(Body::new(StreamBody::new(frames)));
@@ -39,7 +39,7 @@ pub fn response(answer: Answer, renderer: impl Render<Output = Vec<u8>>) -> Resp
 }
 
 /// Appends a frame with `value` as its data.
-pub fn write_json(frames: &mut Vec<u8>, value: &impl serde::Serialize) {
+pub(super) fn write_json(frames: &mut Vec<u8>, value: &impl serde::Serialize) {
     frames.extend_from_slice(b"data: ");
     serde_json::to_writer(&mut *frames, value)
         .expect("our own types have string keys, and a Vec takes all bytes");

@@ -1,204 +1,186 @@
-//! The record of one request: who asked what, and how it ended. It becomes one log line and its metrics.
+//! The exchange: one request and its answer, as facts that are noted on the way.
 //!
-//! Every layer notes what it knows. The record is closed once, by the layer that opened it, when the last
-//! byte of the answer has left or the caller has.
+//! Every layer notes what it knows. The layer that opened the exchange closes it once, when the last byte of the
+//! answer has left or the caller has, and the observers see it then.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method};
 use tokio::time::Instant;
-use tracing::{debug, info};
-use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
 use crate::engine::Usage;
-use crate::error::ApiError;
+use crate::error::{ApiError, shown};
 use crate::route::Route;
-use crate::simulation::Directives;
 
-/// A request's record; clones are the same record.
+/// One request and its answer; clones are the same exchange.
 #[derive(Clone)]
-pub struct Record(Arc<Inner>);
+pub(crate) struct Exchange(Arc<Inner>);
 
 struct Inner {
     request_id: HeaderValue,
     route: Route,
+    method: Method,
+    /// Copied: a slice would keep the whole head in memory as long as the answer takes.
+    path: String,
     trace_id: Option<String>,
     started: Instant,
-    notes: Mutex<Notes>,
+    facts: Mutex<Facts>,
 }
 
 /// What becomes known on the way.
 #[derive(Clone, Debug, Default)]
-struct Notes {
-    caller: Option<Arc<str>>,
-    model: Option<String>,
-    error: Option<Cow<'static, str>>,
-    applied: Option<String>,
-    ttft: Option<Duration>,
-    usage: Usage,
+pub(crate) struct Facts {
+    /// The name of the caller's key.
+    pub caller: Option<Arc<str>>,
+    /// The model that answers.
+    pub model: Option<String>,
+    /// The code of the failure, or its type where it has no code.
+    pub error: Option<Cow<'static, str>>,
+    /// The directives that were applied, as `x-mock-applied` writes them.
+    pub applied: Option<String>,
+    /// From the request's arrival to its first token.
+    pub ttft: Option<Duration>,
+    /// Tokens of prompt and answer.
+    pub usage: Usage,
 }
 
-impl Record {
-    /// Opens the record of a request that has just come.
-    pub fn open(route: Route, headers: &HeaderMap) -> Self {
+/// An exchange that has just been closed.
+pub(crate) struct Closed<'a> {
+    /// The exchange.
+    pub exchange: &'a Exchange,
+    /// What became known of it.
+    pub facts: &'a Facts,
+    /// The HTTP status, or the gRPC code.
+    pub status: &'a str,
+    /// Whether the caller went away before the end.
+    pub left: bool,
+    /// From the request's arrival to the end of the answer.
+    pub duration: Duration,
+}
+
+/// Sees every exchange when it closes.
+pub(crate) trait Observer: Send + Sync + 'static {
+    /// An exchange has closed.
+    fn closed(&self, closed: &Closed<'_>);
+}
+
+impl Exchange {
+    /// Opens the exchange of a request that has just arrived.
+    pub(crate) fn open(route: Route, head: &Parts) -> Self {
         Self(Arc::new(Inner {
-            request_id: request_id(headers),
+            request_id: request_id(&head.headers),
             route,
-            trace_id: trace_id(headers),
+            method: head.method.clone(),
+            path: shown(head.uri.path()),
+            trace_id: trace_id(&head.headers),
             started: Instant::now(),
-            notes: Mutex::default(),
+            facts: Mutex::default(),
         }))
     }
 
     /// The request's id: the caller's own if it was a sane one.
-    pub fn request_id(&self) -> &HeaderValue {
+    pub(crate) fn request_id(&self) -> &HeaderValue {
         &self.0.request_id
     }
 
     /// The same as text, for log lines.
-    pub fn id(&self) -> &str {
+    pub(crate) fn id(&self) -> &str {
         self.0.request_id.to_str().unwrap_or_default()
     }
 
     /// Its row of the route table.
-    pub fn route(&self) -> Route {
+    pub(crate) fn route(&self) -> Route {
         self.0.route
     }
 
-    /// When it came.
-    pub fn started(&self) -> Instant {
+    /// The request's method.
+    pub(crate) fn method(&self) -> &Method {
+        &self.0.method
+    }
+
+    /// The request's path, cut where it is long.
+    pub(crate) fn path(&self) -> &str {
+        &self.0.path
+    }
+
+    /// The trace that it belongs to, by its `traceparent`.
+    pub(crate) fn trace_id(&self) -> Option<&str> {
+        self.0.trace_id.as_deref()
+    }
+
+    /// When the request arrived.
+    pub(crate) fn started(&self) -> Instant {
         self.0.started
     }
 
-    /// The directives that were applied, as `x-mock-applied` writes them.
-    pub fn applied(&self) -> Option<HeaderValue> {
-        self.notes().applied.as_deref().and_then(|applied| HeaderValue::from_str(applied).ok())
+    /// The directives that were applied, for the `x-mock-applied` header.
+    pub(crate) fn applied(&self) -> Option<HeaderValue> {
+        self.facts().applied.as_deref().and_then(|applied| HeaderValue::from_str(applied).ok())
     }
 
     /// Notes who calls.
-    pub fn note_caller(&self, name: Arc<str>) {
-        self.notes().caller = Some(name);
+    pub(crate) fn note_caller(&self, name: Arc<str>) {
+        self.facts().caller = Some(name);
     }
 
     /// Notes the model that answers.
-    pub fn note_model(&self, model: &str) {
-        self.notes().model = Some(model.to_owned());
+    pub(crate) fn note_model(&self, model: &str) {
+        self.facts().model = Some(model.to_owned());
     }
 
-    /// Notes what was applied of the request's directives, if it gave any.
-    pub fn note_applied(&self, directives: &Directives) {
-        if *directives != Directives::default() {
-            self.notes().applied = Some(directives.to_string());
-        }
+    /// Notes the directives that are applied.
+    pub(crate) fn note_applied(&self, directives: String) {
+        self.facts().applied = Some(directives);
     }
 
     /// Notes a failure.
-    pub fn note_error(&self, error: &ApiError) {
+    pub(crate) fn note_error(&self, error: &ApiError) {
         let facts = error.facts();
-        self.notes().error = Some(facts.code.unwrap_or(facts.kind));
+        self.facts().error = Some(facts.code.unwrap_or(facts.kind));
     }
 
     /// Notes what a generation has come to.
-    pub fn note_generation(&self, ttft: Option<Duration>, usage: Usage) {
-        let mut notes = self.notes();
-        notes.ttft = ttft;
-        notes.usage = usage;
+    pub(crate) fn note_generation(&self, ttft: Option<Duration>, usage: Usage) {
+        let mut facts = self.facts();
+        facts.ttft = ttft;
+        facts.usage = usage;
     }
 
-    /// Writes the log line. `status` is the HTTP status or the gRPC code; `left` tells that the caller went
-    /// away before the end.
-    ///
-    /// User text is written as a quoted string with its control, direction and escape characters escaped.
-    pub fn log(&self, status: &str, left: bool) {
-        // Nothing is put together for a line that nobody reads.
-        if !tracing::enabled!(tracing::Level::INFO) {
-            return;
+    /// Closes it, with this HTTP status or gRPC code; `left` where the caller went away before the end.
+    pub(crate) fn close(&self, status: &str, left: bool, observers: &[Box<dyn Observer>]) {
+        let facts = self.facts().clone();
+        let closed =
+            Closed { exchange: self, facts: &facts, status, left, duration: self.started().elapsed() };
+        for observer in observers {
+            observer.closed(&closed);
         }
-        let Inner { route, trace_id, started, .. } = &*self.0;
-        let notes = self.notes();
-        let Notes { caller, model, error, ttft, usage, .. } = &*notes;
-        let (protocol, endpoint) = (route.protocol.as_str(), route.endpoint.as_str());
-        let caller = caller.as_deref();
-        let (model, error) = (model.as_deref().map(escaped), error.as_deref());
-        let model = model.as_deref();
-        let ttft_ms = ttft.map(milliseconds);
-        let duration_ms = milliseconds(started.elapsed());
-        let Usage { prompt_tokens, completion_tokens, .. } = *usage;
-        macro_rules! line {
-            ($level:ident) => {
-                $level!(
-                    request_id = self.id(),
-                    trace_id,
-                    caller,
-                    protocol,
-                    endpoint,
-                    model,
-                    status,
-                    error,
-                    ttft_ms,
-                    prompt_tokens,
-                    completion_tokens,
-                    duration_ms,
-                    left,
-                    "request"
-                )
-            };
-        }
-        // Probes come every few seconds and say nothing new.
-        if route.endpoint.is_operational() { line!(debug) } else { line!(info) }
     }
 
-    fn notes(&self) -> MutexGuard<'_, Notes> {
-        self.0.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    fn facts(&self) -> MutexGuard<'_, Facts> {
+        self.0.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl fmt::Debug for Record {
+impl fmt::Debug for Exchange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Record").field("request_id", &self.0.request_id).finish_non_exhaustive()
+        f.debug_struct("Exchange").field("request_id", &self.0.request_id).finish_non_exhaustive()
     }
 }
 
-/// User text for a log; most of it needs no escapes.
-fn escaped(text: &str) -> Cow<'_, str> {
-    let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-    if is_plain { text.into() } else { Escaped(text.to_owned()).to_string().into() }
-}
-
-/// User text for a log: no character of it can end the line, hide or reorder what stands there.
-struct Escaped(String);
-
-impl fmt::Display for Escaped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use GeneralCategory::{Control, Format, LineSeparator, ParagraphSeparator};
-        for c in self.0.chars() {
-            // Controls, what is not seen or reorders what is (Unicode's format characters), and what breaks a line.
-            if matches!(c.general_category(), Control | Format | LineSeparator | ParagraphSeparator) {
-                write!(f, "{}", c.escape_unicode())?;
-            } else {
-                write!(f, "{c}")?;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn milliseconds(duration: Duration) -> f64 {
-    // Microseconds are as fine as a log line needs.
-    (duration.as_secs_f64() * 1e6).round() / 1e3
-}
-
-/// `x-request-id` if it is 1 to 128 visible ASCII characters, else a new one.
+/// `x-request-id` if it is 1 to 128 visible ASCII characters, else a new one. Copied for the same reason as the path.
 fn request_id(headers: &HeaderMap) -> HeaderValue {
     let is_sane =
         |id: &&HeaderValue| (1..=128).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic);
-    headers.get("x-request-id").filter(is_sane).cloned().unwrap_or_else(|| {
-        let id = format!("req_{:032x}", rand::random::<u128>());
-        HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static("req_0"))
-    })
+    let sane = headers.get("x-request-id").filter(is_sane);
+    let id = sane.map_or_else(
+        || HeaderValue::try_from(format!("req_{:032x}", rand::random::<u128>())),
+        |id| HeaderValue::from_bytes(id.as_bytes()),
+    );
+    id.expect("both are visible ASCII")
 }
 
 /// The trace id of a W3C `traceparent` (`00-TRACE-SPAN-FLAGS`).
@@ -211,13 +193,6 @@ fn trace_id(headers: &HeaderMap) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn user_text_cannot_break_or_disguise_a_log_line() {
-        let escaped = Escaped("a\nb\u{1b}[31m\u{202e}\u{61c}\u{e0041}é".into()).to_string();
-
-        assert_eq!(escaped, "a\\u{a}b\\u{1b}[31m\\u{202e}\\u{61c}\\u{e0041}é");
-    }
 
     #[test]
     fn a_sane_request_id_is_kept_and_another_replaced() {

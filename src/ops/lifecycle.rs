@@ -10,7 +10,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture, WaitForCanc
 
 /// The phases of a server's life, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// Not everything is bound yet.
     Starting,
     /// Serving, and telling so.
@@ -25,11 +25,11 @@ pub enum Phase {
 
 /// When an answer has to end even if its reader takes nothing of it; put into a response's extensions.
 #[derive(Clone, Copy, Debug)]
-pub struct Deadline(pub Instant);
+pub(crate) struct Deadline(pub Instant);
 
 /// The server's phase, shared by everything that asks for it.
 #[derive(Clone, Debug)]
-pub struct Lifecycle {
+pub(crate) struct Lifecycle {
     phase: Arc<watch::Sender<Phase>>,
     /// Beside the phase, because ten thousand streams wait for this one only.
     ending: CancellationToken,
@@ -38,7 +38,7 @@ pub struct Lifecycle {
 
 impl Lifecycle {
     /// A server that is starting.
-    pub fn starting() -> Self {
+    pub(crate) fn starting() -> Self {
         Self {
             phase: Arc::new(watch::Sender::new(Phase::Starting)),
             ending: CancellationToken::new(),
@@ -47,7 +47,7 @@ impl Lifecycle {
     }
 
     /// Moves on to `phase`; a server never moves back.
-    pub fn enter(&self, phase: Phase) {
+    pub(crate) fn enter(&self, phase: Phase) {
         self.phase.send_if_modified(|now| {
             let later = *now < phase;
             if later {
@@ -62,39 +62,39 @@ impl Lifecycle {
     }
 
     /// Whether probes are told to send requests here.
-    pub fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         *self.phase.borrow() == Phase::Ready
     }
 
     /// Whether requests that come now are too late.
-    pub fn is_closing(&self) -> bool {
+    pub(crate) fn is_closing(&self) -> bool {
         *self.phase.borrow() >= Phase::Closing
     }
 
     /// Follows the phase.
-    pub fn watch(&self) -> watch::Receiver<Phase> {
+    pub(crate) fn watch(&self) -> watch::Receiver<Phase> {
         self.phase.subscribe()
     }
 
     /// Waits until `phase` is reached.
-    pub async fn reached(&self, phase: Phase) {
+    pub(crate) async fn reached(&self, phase: Phase) {
         let mut watch = self.watch();
         // The sender lives as long as `self`, so this ends only when the phase is reached.
         let _ = watch.wait_for(|now| *now >= phase).await;
     }
 
     /// Whether open streams have to end; asked for every token, so it takes no lock.
-    pub fn is_ending(&self) -> bool {
+    pub(crate) fn is_ending(&self) -> bool {
         self.is_ending.load(Ordering::Relaxed)
     }
 
     /// Waits until open streams have to end.
-    pub fn ending(&self) -> WaitForCancellationFuture<'_> {
+    pub(crate) fn ending(&self) -> WaitForCancellationFuture<'_> {
         self.ending.cancelled()
     }
 
     /// The same, for a stream that keeps it.
-    pub fn ending_owned(&self) -> WaitForCancellationFutureOwned {
+    pub(crate) fn ending_owned(&self) -> WaitForCancellationFutureOwned {
         self.ending.clone().cancelled_owned()
     }
 }

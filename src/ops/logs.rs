@@ -44,14 +44,14 @@ impl LogFormat {
 ///
 /// Lines are written on a thread of their own: whoever reads them slowly, or not at all, costs lines and holds no
 /// request up. What was left out is told as soon as there is room again.
-pub struct Logs {
+pub(crate) struct Logs {
     stderr: NonBlocking,
     _worker: WorkerGuard,
 }
 
 impl Logs {
     /// Sends everything that is logged to stderr; `RUST_LOG` filters, `info` is the default. Needs a runtime.
-    pub fn start(options: &LogOptions) -> Self {
+    pub(crate) fn start(options: &LogOptions) -> Self {
         // Some 4 MB of request lines.
         const LINES: usize = 8192;
         // What has gathered while the thread was writing is written at once.
@@ -72,7 +72,7 @@ impl Logs {
     }
 
     /// Writes text for people, behind what was logged before.
-    pub fn print(&mut self, text: &str) {
+    pub(crate) fn print(&mut self, text: &str) {
         // Only a stderr that is gone refuses it, and then there is nobody to tell.
         let _ = self.stderr.write_all(text.as_bytes());
     }

@@ -1,66 +1,91 @@
-//! The bodies being held, all together, within one budget of bytes.
+//! The memory that requests hold, all together, within one budget of bytes.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-use super::limits::too_many;
 use crate::error::ApiError;
 
-/// The budget is counted in these, as a semaphore counts no further than some billions.
-const UNIT: u64 = 1024;
-
-/// What all bodies together may hold.
+/// A budget of bytes; clones are the same budget.
 #[derive(Clone, Debug)]
-pub struct UploadBudget(Arc<Semaphore>);
+pub(crate) struct MemoryBudget(Arc<Budget>);
 
-impl UploadBudget {
+#[derive(Debug)]
+struct Budget {
+    limit: u64,
+    used: AtomicU64,
+}
+
+impl MemoryBudget {
     /// A budget of so many bytes.
-    pub fn new(bytes: u64) -> Self {
-        let units = usize::try_from(bytes.div_ceil(UNIT)).unwrap_or(usize::MAX);
-        Self(Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))))
+    pub(crate) fn new(limit: u64) -> Self {
+        Self(Arc::new(Budget { limit, used: AtomicU64::new(0) }))
     }
 
-    /// A body that holds nothing yet.
-    pub fn upload(&self) -> Upload {
-        Upload(Arc::new(Mutex::new(Held { budget: self.clone(), bytes: 0, permit: None })))
+    /// A reservation that holds nothing yet.
+    pub(crate) fn reservation(&self) -> Reservation {
+        Reservation(Arc::new(Held { budget: Arc::clone(&self.0), bytes: AtomicU64::new(0) }))
     }
 }
 
-/// One body's part of the budget. Clones are the same part; it is given back when the last is dropped, so what
-/// was made of a body keeps it as long as it is kept itself.
+/// A request's part of the budget. Clones are the same part; it is given back when the last is dropped, so whatever is
+/// made of a body keeps the reservation as long as it lives.
 #[derive(Clone, Debug)]
-pub struct Upload(Arc<Mutex<Held>>);
+pub(crate) struct Reservation(Arc<Held>);
 
 #[derive(Debug)]
 struct Held {
-    budget: UploadBudget,
-    bytes: u64,
-    permit: Option<OwnedSemaphorePermit>,
+    budget: Arc<Budget>,
+    bytes: AtomicU64,
 }
 
-impl Upload {
+impl Reservation {
     /// How much it holds, in bytes.
-    pub fn bytes(&self) -> u64 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).bytes
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.bytes.load(Ordering::Relaxed)
     }
 
     /// Takes `bytes` more.
     ///
     /// # Errors
-    /// [`ApiError::RateLimited`] where other bodies hold too much.
-    pub fn hold(&self, bytes: usize) -> Result<(), ApiError> {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes = held.bytes + bytes as u64;
-        let units = u32::try_from(bytes.div_ceil(UNIT) - held.bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
-        let semaphore = Arc::clone(&held.budget.0);
-        let more =
-            semaphore.try_acquire_many_owned(units).map_err(|_| too_many("request bodies are being held"))?;
-        match &mut held.permit {
-            Some(permit) => permit.merge(more),
-            None => held.permit = Some(more),
-        }
-        held.bytes = bytes;
+    /// [`ApiError::RateLimited`] where other requests hold too much.
+    pub(crate) fn hold(&self, bytes: usize) -> Result<(), ApiError> {
+        let (budget, bytes) = (&self.0.budget, bytes as u64);
+        // The counts guard no other memory, so their order with other loads and stores does not matter.
+        let take = |used: u64| used.checked_add(bytes).filter(|used| *used <= budget.limit);
+        budget
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+            .map_err(|_| ApiError::too_many("request bodies are being held"))?;
+        self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(*self.bytes.get_mut(), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reservations_share_the_budget_and_give_back_what_they_hold() {
+        let budget = MemoryBudget::new(100);
+        let (first, second) = (budget.reservation(), budget.reservation());
+
+        first.hold(60).expect("there is room");
+        let copy = first.clone();
+        drop(first);
+        assert!(second.hold(41).is_err(), "the copy still holds its 60");
+        second.hold(40).expect("there is just as much room");
+        drop(copy);
+        second.hold(60).expect("the 60 are back");
+        assert_eq!(second.bytes(), 100);
+        assert!(second.hold(usize::MAX).is_err());
+        drop(second);
+        assert_eq!(budget.0.used.load(Ordering::Relaxed), 0);
     }
 }

@@ -5,11 +5,12 @@ use prometheus::{
     TextEncoder,
 };
 
-use crate::route::{Endpoint, Protocol};
+use super::exchange::{Closed, Observer};
+use crate::route::{Protocol, Route};
 
-/// What the server counts and measures.
-#[derive(Debug)]
-pub struct Metrics {
+/// What the server counts and measures; clones are the same metrics.
+#[derive(Clone, Debug)]
+pub(crate) struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
     streams_open: IntGaugeVec,
@@ -32,7 +33,7 @@ pub struct Metrics {
 }
 
 /// The content type of [`Metrics::render`].
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 const SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 const LATENESS: &[f64] = &[0.0005, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0];
@@ -45,7 +46,7 @@ impl Default for Metrics {
 
 impl Metrics {
     /// All metrics at zero, in a registry of their own.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let all = Registry::new();
         let tokens = counters(&all, "tokenecho_tokens_total", "Tokens, by direction.", &["direction"]);
         let streams_open = gauges(
@@ -107,33 +108,35 @@ impl Metrics {
         }
     }
 
-    /// Counts a request that has ended.
-    pub fn request(&self, protocol: Protocol, endpoint: Endpoint, status: &str) {
-        self.requests.with_label_values(&[protocol.as_str(), endpoint.as_str(), status]).inc();
-    }
-
     /// Counts a request without an accepted key: `missing` or `wrong`.
-    pub fn auth_failure(&self, reason: &'static str) {
+    pub(crate) fn auth_failure(&self, reason: &'static str) {
         self.auth_failures.with_label_values(&[reason]).inc();
     }
 
     /// The gauge of open generations.
-    pub fn streams_open(&self, protocol: Protocol) -> IntGauge {
+    pub(crate) fn streams_open(&self, protocol: Protocol) -> IntGauge {
         self.streams_open.with_label_values(&[protocol.as_str()])
     }
 
     /// Notes the seconds to a request's first token.
-    pub fn first_token(&self, seconds: f64) {
+    pub(crate) fn first_token(&self, seconds: f64) {
         self.ttft.observe(seconds);
     }
 
     /// Everything, in Prometheus' text format 0.0.4.
-    pub fn render(&self) -> Vec<u8> {
+    pub(crate) fn render(&self) -> Vec<u8> {
         let mut text = Vec::new();
         TextEncoder::new()
             .encode(&self.registry.gather(), &mut text)
             .expect("gathered metrics have names and values, and a Vec takes all bytes");
         text
+    }
+}
+
+impl Observer for Metrics {
+    fn closed(&self, closed: &Closed<'_>) {
+        let Route { protocol, endpoint, .. } = closed.exchange.route();
+        self.requests.with_label_values(&[protocol.as_str(), endpoint.as_str(), closed.status]).inc();
     }
 }
 

@@ -1,4 +1,4 @@
-//! The outermost layer of every listener: opens a request's record and closes it when the last byte of the answer has
+//! The outermost layer of every listener: opens a request's exchange and closes it when the last byte of the answer has
 //! left or the caller has; asks for the key; and renders every failure in the dialect of the request's route.
 
 use std::panic::AssertUnwindSafe;
@@ -19,9 +19,10 @@ use tracing::error;
 use super::routing::Routes;
 use crate::auth::ApiKeys;
 use crate::error::ApiError;
-use crate::route::{Dialect, Protocol, Route};
-use crate::service::record::Record;
-use crate::service::uploads::Upload;
+use crate::ops::RequestLog;
+use crate::ops::exchange::{Exchange, Observer};
+use crate::ops::memory::Reservation;
+use crate::route::{Dialect, Protocol};
 use crate::service::{Call, Service};
 use crate::{grpc, http};
 
@@ -30,59 +31,68 @@ const APPLIED: HeaderName = HeaderName::from_static("x-mock-applied");
 
 /// What answers the requests of a listener; clones are the same.
 #[derive(Clone)]
-pub struct AccessLog(Arc<Inner>);
+pub(super) struct AccessLog(Arc<Inner>);
 
 struct Inner {
     routes: Routes,
     keys: ApiKeys,
     service: Service,
+    observers: Vec<Box<dyn Observer>>,
 }
 
 impl AccessLog {
     /// Answers by `routes`, to callers with one of `keys`.
-    pub fn new(routes: Routes, keys: ApiKeys, service: Service) -> Self {
-        Self(Arc::new(Inner { routes, keys, service }))
+    pub(super) fn new(routes: Routes, keys: ApiKeys, service: Service) -> Self {
+        let observers: Vec<Box<dyn Observer>> =
+            vec![Box::new(RequestLog), Box::new(service.metrics().clone())];
+        Self(Arc::new(Inner { routes, keys, service, observers }))
     }
 
-    /// The row of the request with this head.
-    pub fn classify(&self, head: &Parts) -> Route {
-        self.0.routes.classify(head)
+    /// Opens the exchange of the request with this head, to which everything else looks.
+    pub(super) fn open(&self, head: &Parts) -> Exchange {
+        Exchange::open(self.0.routes.classify(head), head)
     }
 
-    /// Answers a request to `route`, whose body and answer `upload` holds.
-    pub async fn answer(&self, route: Route, upload: Upload, request: Request<Body>) -> Response<LoggedBody> {
-        let record = Record::open(route, request.headers());
-        let mut closing = Closing {
-            record: record.clone(),
-            service: self.0.service.clone(),
-            status: None,
-            has_ended: false,
-        };
+    /// Answers the request of `exchange`, whose body and answer `reservation` holds, and closes it.
+    pub(super) async fn answer(
+        &self,
+        exchange: Exchange,
+        reservation: Reservation,
+        request: Request<Body>,
+    ) -> Response<LoggedBody> {
+        let route = exchange.route();
+        let mut closing =
+            Closing { exchange: exchange.clone(), log: self.clone(), status: None, has_ended: false };
         // A defect in one request ends that request alone.
-        let serving = AssertUnwindSafe(self.serve(&record, upload, request)).catch_unwind();
+        let serving = AssertUnwindSafe(self.serve(&exchange, reservation, request)).catch_unwind();
         let response = tokio::select! {
             biased;
-            served = serving => served.unwrap_or_else(|panic| panicked(&record, &*panic).into_response()),
+            served = serving => served.unwrap_or_else(|panic| panicked(&exchange, &*panic).into_response()),
             // Open streams hear of it in their answer; this is for what has not been answered yet.
             () = self.0.service.lifecycle().ending() => ApiError::Draining.into_response(),
         };
-        let mut response = rendered(&record, response);
+        let mut response = rendered(&exchange, response);
         closing.note_head(&response);
         // A body that is empty is never polled.
         closing.has_ended = response.body().is_end_stream();
         let headers = response.headers_mut();
-        headers.insert(REQUEST_ID, record.request_id().clone());
-        if let Some(applied) = record.applied() {
+        headers.insert(REQUEST_ID, exchange.request_id().clone());
+        if let Some(applied) = exchange.applied() {
             headers.insert(APPLIED, applied);
         }
         if route.dialect == Dialect::OpenAi && route.endpoint.is_api() {
-            http::add_openai_headers(headers, record.started().elapsed());
+            http::add_openai_headers(headers, exchange.started().elapsed());
         }
         response.map(|body| LoggedBody { body, closing })
     }
 
-    async fn serve(&self, record: &Record, upload: Upload, mut request: Request<Body>) -> Response<Body> {
-        let route = record.route();
+    async fn serve(
+        &self,
+        exchange: &Exchange,
+        reservation: Reservation,
+        mut request: Request<Body>,
+    ) -> Response<Body> {
+        let route = exchange.route();
         let caller = match self.0.keys.admit(route.access, request.headers()) {
             Ok(caller) => caller,
             Err(error) => {
@@ -91,18 +101,18 @@ impl AccessLog {
                 return error.into_response();
             }
         };
-        record.note_caller(Arc::clone(&caller.0));
-        let call = Call::new(caller, record.clone(), upload, request.headers());
+        exchange.note_caller(caller.0);
+        let call = Call::new(exchange.clone(), reservation, request.headers());
         request.extensions_mut().insert(call);
         self.0.routes.dispatch(route.protocol, request).await
     }
 }
 
 /// The response, or where a failure was left in it that failure in the route's dialect.
-fn rendered(record: &Record, mut response: Response<Body>) -> Response<Body> {
+fn rendered(exchange: &Exchange, mut response: Response<Body>) -> Response<Body> {
     let Some(error) = response.extensions_mut().remove::<ApiError>() else { return response };
-    record.note_error(&error);
-    match record.route().dialect {
+    exchange.note_error(&error);
+    match exchange.route().dialect {
         Dialect::OpenAi => {
             let mut rendered = http::error::response(&error);
             // Set by the router, which knows the allowed methods.
@@ -116,17 +126,23 @@ fn rendered(record: &Record, mut response: Response<Body>) -> Response<Body> {
 }
 
 /// A panic that was caught around a call.
-fn panicked(record: &Record, panic: &(dyn std::any::Any + Send)) -> ApiError {
+fn panicked(exchange: &Exchange, panic: &(dyn std::any::Any + Send)) -> ApiError {
     let reason = panic.downcast_ref::<String>().map(String::as_str);
     let reason = reason.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
-    error!(request_id = record.id(), reason, "a handler panicked");
+    error!(
+        request_id = exchange.id(),
+        reason,
+        "{} {} panicked: this is a defect of the server or its engine",
+        exchange.method(),
+        exchange.path()
+    );
     ApiError::Internal
 }
 
-/// Closes the record when it is dropped.
+/// Closes the exchange when it is dropped.
 struct Closing {
-    record: Record,
-    service: Service,
+    exchange: Exchange,
+    log: AccessLog,
     status: Option<AnswerStatus>,
     has_ended: bool,
 }
@@ -142,9 +158,9 @@ impl Closing {
         // tonic leaves the status of a failure there, and ours carries its error as the source.
         let status = response.extensions().get::<Status>().and_then(std::error::Error::source);
         if let Some(error) = status.and_then(|source| source.downcast_ref()) {
-            self.record.note_error(error);
+            self.exchange.note_error(error);
         }
-        self.status = match self.record.route().protocol {
+        self.status = match self.exchange.route().protocol {
             Protocol::Http => Some(AnswerStatus::Http(response.status().as_u16())),
             Protocol::Grpc => {
                 Status::from_header_map(response.headers()).map(|status| AnswerStatus::Grpc(status.code()))
@@ -161,22 +177,20 @@ impl Closing {
 
 impl Drop for Closing {
     fn drop(&mut self) {
-        let route = self.record.route();
-        let status = match (self.status, route.protocol) {
+        let status = match (self.status, self.exchange.route().protocol) {
             (Some(AnswerStatus::Http(status)), _) => status.to_string(),
             (Some(AnswerStatus::Grpc(code)), _) => format!("{code:?}"),
             // The caller left before there was one.
             (None, Protocol::Http) => "499".into(),
             (None, Protocol::Grpc) => format!("{:?}", Code::Cancelled),
         };
-        self.service.metrics().request(route.protocol, route.endpoint, &status);
-        self.record.log(&status, !self.has_ended);
+        self.exchange.close(&status, !self.has_ended, &self.log.0.observers);
     }
 }
 
 /// A response body that notes how it ended. Dropping it drops the body first, whose own last notes are then in the
-/// record when it is closed.
-pub struct LoggedBody {
+/// exchange when it is closed.
+pub(super) struct LoggedBody {
     body: Body,
     closing: Closing,
 }

@@ -1,4 +1,4 @@
-//! Addresses: the sockets that the doors listen on.
+//! Addresses: the sockets of the listeners.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,16 +6,16 @@ use std::net::SocketAddr;
 use tokio::net::{TcpListener, TcpSocket};
 use tracing::warn;
 
-use crate::config::{DoorOptions, Port};
+use crate::config::{ListenerOptions, Port};
 
 /// Where a server really listens.
 #[derive(Clone, Copy, Debug)]
 pub struct Addresses {
-    /// The first API door.
+    /// The first API listener.
     pub api: SocketAddr,
     /// The second, where there is one.
     pub grpc: Option<SocketAddr>,
-    /// The operators' door, where there is one.
+    /// The admin listener, where there is one.
     pub admin: Option<SocketAddr>,
 }
 
@@ -23,38 +23,44 @@ pub struct Addresses {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {host} port {port}: {source}")]
 pub struct BindError {
-    /// The host that was asked for.
+    /// The configured host.
     pub host: String,
-    /// The port that was asked for.
+    /// The configured port.
     pub port: u16,
-    /// Why not.
+    /// The system's reason.
     pub source: io::Error,
 }
 
-/// The socket of each door.
-pub struct Listeners {
-    /// The first API door's.
+/// The socket of each listener.
+pub(super) struct Listeners {
+    /// The first API listener's.
     pub api: TcpListener,
     /// The second's, where there is one.
     pub grpc: Option<TcpListener>,
-    /// The operators' door's, where there is one.
+    /// The admin listener's, where there is one.
     pub admin: Option<TcpListener>,
 }
 
 impl Listeners {
-    /// Listens where `doors` says, and tells where that is.
+    /// Listens where `options` say, with the API on `api` if that is bound already; gives the addresses.
     ///
     /// # Errors
     /// [`BindError`].
-    pub async fn bind(doors: &DoorOptions) -> Result<(Self, Addresses), BindError> {
-        let api = bind(&doors.host, doors.port).await?;
-        let grpc = match doors.grpc_port {
-            Port::At(port) if port == 0 || port != doors.port => Some(bind(&doors.host, port).await?),
+    pub(super) async fn bind(
+        options: &ListenerOptions,
+        api: Option<TcpListener>,
+    ) -> Result<(Self, Addresses), BindError> {
+        let api = match api {
+            Some(bound) => bound,
+            None => bind(&options.host, options.port).await?,
+        };
+        let grpc = match options.grpc_port {
+            Port::At(port) if port == 0 || port != options.port => Some(bind(&options.host, port).await?),
             Port::At(_) | Port::Off => None,
         };
-        let admin = bind_admin(doors).await?;
+        let admin = bind_admin(options).await?;
         let address = |listener: &TcpListener| {
-            let unknown = |source| BindError { host: doors.host.clone(), port: 0, source };
+            let unknown = |source| BindError { host: options.host.clone(), port: 0, source };
             listener.local_addr().map_err(unknown)
         };
         let addresses = Addresses {
@@ -66,7 +72,7 @@ impl Listeners {
     }
 }
 
-/// Of 1000 clients that connect at once, tokio's own backlog of 128 lets a tenth wait for a second.
+/// With tokio's own backlog of 128, a tenth of 1000 clients that connect at once waits for a second.
 const BACKLOG: u32 = 4096;
 
 async fn bind(host: &str, port: u16) -> Result<TcpListener, BindError> {
@@ -86,12 +92,12 @@ async fn bind(host: &str, port: u16) -> Result<TcpListener, BindError> {
     listen().await.map_err(|source| BindError { host: host.to_owned(), port, source })
 }
 
-/// A port that nobody asked for may be taken by another server; one that was asked for may not.
-async fn bind_admin(doors: &DoorOptions) -> Result<Option<TcpListener>, BindError> {
-    match doors.admin_port {
+/// A default port may be taken by another server; a configured one may not.
+async fn bind_admin(options: &ListenerOptions) -> Result<Option<TcpListener>, BindError> {
+    match options.admin_port {
         Some(Port::Off) => Ok(None),
-        Some(Port::At(port)) => bind(&doors.admin_host, port).await.map(Some),
-        None => Ok(bind(&doors.admin_host, DoorOptions::ADMIN_PORT).await.map_or_else(
+        Some(Port::At(port)) => bind(&options.admin_host, port).await.map(Some),
+        None => Ok(bind(&options.admin_host, ListenerOptions::ADMIN_PORT).await.map_or_else(
             |error| {
                 warn!("no metrics and probes on a port of their own: {error}");
                 None

@@ -5,34 +5,32 @@
 //! it, `drain` the way out.
 
 mod access_log;
+mod builder;
 mod connection;
 mod drain;
-pub mod healthcheck;
-mod keys;
 mod listen;
-mod reader;
-mod requests;
+mod reload;
 mod routing;
-mod socket;
-mod upload;
+mod signals;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use crate::auth::{ApiKey, ApiKeys, AuthOptions, KeyFileError};
-use crate::config::{Config, Port};
+use crate::auth::{ApiKeys, AuthOptions, KeyFileError};
+use crate::config::Config;
 use crate::engine::{EchoEngine, Engine};
+use crate::ops::lifecycle::{Lifecycle, Phase};
 use crate::service::Service;
-use crate::service::lifecycle::{Lifecycle, Phase};
 use access_log::AccessLog;
-use connection::Connections;
-pub use drain::Signals;
+pub use builder::Builder;
+use connection::{Connections, Context};
 use listen::Listeners;
 pub use listen::{Addresses, BindError};
 use routing::Routes;
+pub use signals::Signals;
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -71,47 +69,70 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// A server for tests and programs: the echo on free ports of loopback, without delays, keys or an
-    /// operators' door, until told otherwise.
+    /// A server for tests and programs; see [`Builder`].
     pub fn builder() -> Builder {
-        let mut config = Config::default();
-        config.doors.port = 0;
-        config.doors.grpc_port = Port::At(0);
-        config.doors.admin_port = Some(Port::Off);
-        config.service.simulation.ttft = Duration::ZERO;
-        config.service.simulation.itl = Duration::ZERO;
-        Builder { config, engine: None }
+        Builder::new()
     }
 
-    /// Starts what `config` says, with `engine` behind it; serves as soon as this returns.
+    /// Starts what `config` describes, with `engine` behind it; serves as soon as this returns.
     ///
     /// # Errors
     /// [`StartError`].
     pub async fn start(config: Config, engine: Arc<dyn Engine>) -> Result<Self, StartError> {
+        Self::start_on(None, config, engine).await
+    }
+
+    /// The same, with the API on a `listener` that is bound already.
+    async fn start_on(
+        listener: Option<TcpListener>,
+        config: Config,
+        engine: Arc<dyn Engine>,
+    ) -> Result<Self, StartError> {
         let keys = ApiKeys::load(&config.auth).await?;
         check_keys(&config.auth, &keys)?;
-        let (listeners, addresses) = Listeners::bind(&config.doors).await?;
+        let (listeners, addresses) = Listeners::bind(&config.listeners, listener).await?;
         check_reach(&addresses, &config.auth, &keys)?;
 
         let lifecycle = Lifecycle::starting();
-        let service = Service::new(engine, config.service.clone(), config.limits.clone(), lifecycle.clone());
-        let connections = Connections::new(service.clone());
-        let api = AccessLog::new(Routes::api(&service, &config.doors), keys.clone(), service.clone());
-        let places = Arc::new(Semaphore::new(service.limits().max_connections()));
+        let service =
+            Service::new(engine, config.service.clone(), config.limits.requests.clone(), lifecycle.clone());
+        let connections = Connections::new(lifecycle.clone());
+        let limits = &config.limits.connections;
+        let context = |routes, keys| {
+            let access_log = AccessLog::new(routes, keys, service.clone());
+            Arc::new(Context { access_log, service: service.clone(), limits: limits.clone() })
+        };
+        let api = context(Routes::api(&service, &config.listeners), keys.clone());
+        let slots = Arc::new(Semaphore::new(limits.max_connections()));
         for listener in [Some(listeners.api), listeners.grpc].into_iter().flatten() {
-            connections.accept(listener, api.clone(), Arc::clone(&places));
+            connections.accept(listener, Arc::clone(&api), Arc::clone(&slots));
         }
         if let Some(admin) = listeners.admin {
-            // Places of its own: operators have to get in when nobody else does.
-            let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
-            let routes = Routes::admin(&service);
-            connections.accept(admin, AccessLog::new(routes, ApiKeys::Open, service.clone()), places);
+            // Slots of its own: operators must get in when the API's are all taken.
+            let slots = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
+            connections.accept(admin, context(Routes::admin(&service), ApiKeys::Open), slots);
         }
         if config.auth.api_key_file.is_some() {
-            connections.beside(keys::follow(keys.clone(), config.auth.clone(), service.clone()));
+            connections.beside(reload::follow(keys.clone(), config.auth.clone(), service.clone()));
         }
         lifecycle.enter(Phase::Ready);
         Ok(Self { service, connections, addresses, config, keys })
+    }
+
+    /// Serves until `stop`, then drains.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = tokenecho::Server::builder().start().await?;
+    ///
+    /// server.run_until(async { tokio::time::sleep(std::time::Duration::from_millis(1)).await }).await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn run_until(self, stop: impl Future<Output = ()>) {
+        stop.await;
+        self.drain().await;
     }
 
     /// Serves until the first of `signals`, then drains; a second one ends the process at once.
@@ -121,9 +142,9 @@ impl Server {
         self.drain().await;
     }
 
-    /// Lets open streams end, as [`DoorOptions`](crate::config::DoorOptions) say how long, then ends them in form.
+    /// Lets open streams end, as [`ListenerOptions`](crate::config::ListenerOptions) say how long, then ends them in form.
     pub async fn drain(self) {
-        drain::drain(self.service.lifecycle(), &self.config.doors, &self.connections).await;
+        drain::drain(self.service.lifecycle(), &self.config.listeners, &self.connections).await;
     }
 
     /// Where it listens.
@@ -157,58 +178,6 @@ impl Server {
     }
 }
 
-/// Builds a server in a program; see [`Server::builder`].
-#[derive(Clone)]
-pub struct Builder {
-    config: Config,
-    engine: Option<Arc<dyn Engine>>,
-}
-
-impl Builder {
-    /// Accepts this key too, given as on the command line: `KEY` or `NAME:KEY`.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn api_key(mut self, key: &str) -> Result<Self, &'static str> {
-        self.config.auth.api_key.push(key.parse::<ApiKey>()?);
-        Ok(self)
-    }
-
-    /// Puts this engine behind both protocols, in the echo's place.
-    pub fn engine(mut self, engine: impl Engine) -> Self {
-        self.engine = Some(Arc::new(engine));
-        self
-    }
-
-    /// Serves this model too; without any, every name is served.
-    pub fn model(mut self, name: impl Into<String>) -> Self {
-        self.config.service.models.model.push(name.into());
-        self
-    }
-
-    /// Waits so long before the first token, and between two.
-    pub fn pacing(mut self, ttft: Duration, itl: Duration) -> Self {
-        self.config.service.simulation.ttft = ttft;
-        self.config.service.simulation.itl = itl;
-        self
-    }
-
-    /// Changes any other option.
-    pub fn configure(mut self, change: impl FnOnce(&mut Config)) -> Self {
-        change(&mut self.config);
-        self
-    }
-
-    /// Starts it.
-    ///
-    /// # Errors
-    /// [`StartError`].
-    pub async fn start(self) -> Result<Server, StartError> {
-        let engine = self.engine.unwrap_or_else(|| echo(&self.config));
-        Server::start(self.config, engine).await
-    }
-}
-
 /// Refuses rules for keys that exclude each other: one of them would be passed over in silence.
 fn check_keys(options: &AuthOptions, keys: &ApiKeys) -> Result<(), StartError> {
     let has_keys = matches!(keys, ApiKeys::Only(_));
@@ -231,7 +200,7 @@ fn check_reach(addresses: &Addresses, options: &AuthOptions, keys: &ApiKeys) -> 
 }
 
 /// The engine that `config` asks for.
-pub fn echo(config: &Config) -> Arc<dyn Engine> {
+pub(crate) fn echo(config: &Config) -> Arc<dyn Engine> {
     Arc::new(EchoEngine::new(config.service.reply_prefix.clone()))
 }
 

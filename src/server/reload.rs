@@ -14,7 +14,7 @@ use crate::service::Service;
 const EVERY: Duration = Duration::from_secs(2);
 
 /// Reads the key files again when they may have changed: every two seconds, and on SIGHUP.
-pub async fn follow(keys: ApiKeys, options: AuthOptions, service: Service) {
+pub(super) async fn follow(keys: ApiKeys, options: AuthOptions, service: Service) {
     let mut hangup = signal(SignalKind::hangup()).expect("a runtime with IO can listen for signals");
     let mut told = None;
     // The same failure every two seconds is one failure.

@@ -9,13 +9,13 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, Request, Response, Version, header};
 use tower::ServiceExt;
 
-use crate::config::{DoorOptions, Reflection};
+use crate::config::{ListenerOptions, Reflection};
 use crate::route::{Access, Endpoint, Protocol, Route, Row};
 use crate::service::Service;
 use crate::{admin, grpc, http};
 
 /// What a listener serves.
-pub struct Routes {
+pub(super) struct Routes {
     http_rows: Table,
     grpc_rows: Table,
     http: Router,
@@ -25,7 +25,7 @@ pub struct Routes {
 
 impl Routes {
     /// The API, and what every listener serves.
-    pub fn api(service: &Service, options: &DoorOptions) -> Self {
+    pub(super) fn api(service: &Service, options: &ListenerOptions) -> Self {
         let metrics = if options.api_metrics { admin::METRICS } else { &[] };
         let rows = || http::ROUTES.iter().chain(admin::PROBES).chain(metrics);
         let reflection = match options.reflection {
@@ -49,7 +49,7 @@ impl Routes {
     }
 
     /// What the admin listener serves; nothing there needs a key.
-    pub fn admin(service: &Service) -> Self {
+    pub(super) fn admin(service: &Service) -> Self {
         let rows = || admin::PROBES.iter().chain(admin::METRICS);
         Self {
             http_rows: Table::new(rows().copied(), Route::unknown(Protocol::Http, Access::Open)),
@@ -63,7 +63,7 @@ impl Routes {
     }
 
     /// The row of the request with this head.
-    pub fn classify(&self, head: &Parts) -> Route {
+    pub(super) fn classify(&self, head: &Parts) -> Route {
         let rows = match protocol(head) {
             Protocol::Grpc if self.grpc.is_some() => &self.grpc_rows,
             Protocol::Grpc | Protocol::Http => &self.http_rows,
@@ -72,7 +72,7 @@ impl Routes {
     }
 
     /// The answer of the protocol's router.
-    pub async fn dispatch(&self, protocol: Protocol, request: Request<Body>) -> Response<Body> {
+    pub(super) async fn dispatch(&self, protocol: Protocol, request: Request<Body>) -> Response<Body> {
         let router = match protocol {
             Protocol::Grpc => self.grpc.as_ref().unwrap_or(&self.http),
             Protocol::Http => &self.http,
@@ -137,9 +137,9 @@ mod tests {
     async fn whatever_has_no_open_row_needs_a_key_on_every_listener_and_so_do_unknown_paths() {
         for reflection in [Reflection::Open, Reflection::Keyed, Reflection::Off] {
             let builder = crate::Server::builder().api_key("123").expect("a key");
-            let server = builder.configure(|config| config.doors.reflection = reflection).start().await;
+            let server = builder.configure(|config| config.listeners.reflection = reflection).start().await;
             let server = server.expect("loopback has free ports");
-            let routes = Routes::api(&server.service, &server.config.doors);
+            let routes = Routes::api(&server.service, &server.config.listeners);
             let rows = http::ROUTES.iter().chain(admin::PROBES).chain(admin::METRICS);
             let paths = rows.map(|row| (Protocol::Http, row.path.replace("{*model}", "gpt-4o")));
             let methods = grpc::ROUTES.iter().map(|row| row.path).chain(grpc::REFLECTION);

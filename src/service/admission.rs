@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::limits::too_many;
 use super::models::Model;
 use super::{Answer, Call, Service};
 use crate::api::ApiRequest;
@@ -21,17 +20,17 @@ impl Service {
     /// # Errors
     /// Whatever keeps the request from being answered: an error in it, an unknown model, a limit, or the failure that
     /// it asked for.
-    pub async fn generate<R: ApiRequest>(&self, call: &Call, request: R) -> Result<Answer, ApiError> {
+    pub(crate) async fn generate<R: ApiRequest>(&self, call: &Call, request: R) -> Result<Answer, ApiError> {
         let start = Instant::now();
         let plan = self.plan(call, request.directives())?;
         let service = self.clone();
         let request = self.run(call, move || service.check(request)).await?;
-        call.record.note_model(&request.model);
+        call.exchange.note_model(&request.model);
         let slot = Arc::clone(&self.0.generations)
             .try_acquire_owned()
-            .map_err(|_| too_many("generations are open"))?;
+            .map_err(|_| ApiError::too_many("generations are open"))?;
         // It lives as long as the answer, and may cost more than the body that brought it.
-        call.upload.hold(request.overhead())?;
+        call.reservation.hold(request.overhead())?;
         let (engine, asked) = (Arc::clone(&self.0.engine), Arc::clone(&request));
         let replies = self.run(call, move || engine.generate(&asked)).await?;
         let sources = replies.sources(request.choices()).await?;
@@ -46,7 +45,7 @@ impl Service {
     ///
     /// # Errors
     /// The failure that the request asked for.
-    pub fn list_models(&self, call: &Call) -> Result<Vec<Model>, ApiError> {
+    pub(crate) fn list_models(&self, call: &Call) -> Result<Vec<Model>, ApiError> {
         self.plan(call, Directives::default())?;
         Ok(self.0.models.list())
     }
@@ -55,7 +54,7 @@ impl Service {
     ///
     /// # Errors
     /// [`ApiError::ModelNotFound`], or the failure that the request asked for.
-    pub fn get_model(&self, call: &Call, name: &str) -> Result<Model, ApiError> {
+    pub(crate) fn get_model(&self, call: &Call, name: &str) -> Result<Model, ApiError> {
         self.plan(call, Directives::default())?;
         check_model(name)?;
         self.0.models.get(name)
@@ -72,7 +71,9 @@ impl Service {
             return Plan::new(options, Directives::default());
         }
         let asked = asked.or(call.directives.clone()?);
-        call.record.note_applied(&asked);
+        if asked != Directives::default() {
+            call.exchange.note_applied(asked.to_string());
+        }
         Plan::new(options, asked)
     }
 

@@ -12,15 +12,15 @@ use tokio::time::Instant;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tracing::{error, info};
 
-use super::record::Record;
-use super::uploads::Upload;
 use super::{Call, Service, unix_time};
 use crate::api::Head;
 use crate::engine::{Completion, Event, FinishReason, Generation, Limit, Usage};
 use crate::error::ApiError;
+use crate::ops::exchange::Exchange;
+use crate::ops::memory::Reservation;
 
 /// A stream of events; dropping it is cancelling, and nothing outlives it.
-pub struct Answer {
+pub(crate) struct Answer {
     head: Head,
     generation: Generation,
     /// Made when the generation first has to wait.
@@ -29,7 +29,7 @@ pub struct Answer {
     meter: Meter,
     _permit: OwnedSemaphorePermit,
     /// The reply is made of the body, so it keeps what the body held.
-    upload: Upload,
+    reservation: Reservation,
 }
 
 impl Answer {
@@ -46,15 +46,15 @@ impl Answer {
             generation,
             ending: None,
             is_over: false,
-            meter: Meter::start(service.clone(), call.record.clone(), prompt_tokens),
+            meter: Meter::start(service.clone(), call.exchange.clone(), prompt_tokens),
             head: Head { id: rand::random(), created: unix_time(), model },
             _permit: permit,
-            upload: call.upload.clone(),
+            reservation: call.reservation.clone(),
         }
     }
 
     /// What every object of the answer repeats.
-    pub fn head(&self) -> &Head {
+    pub(crate) fn head(&self) -> &Head {
         &self.head
     }
 
@@ -63,11 +63,11 @@ impl Answer {
     ///
     /// # Errors
     /// The first failure, or that there is no room for it.
-    pub async fn complete(self) -> Result<Completion, ApiError> {
-        let upload = self.upload.clone();
+    pub(crate) async fn complete(self) -> Result<Completion, ApiError> {
+        let reservation = self.reservation.clone();
         Completion::collect(self.map(|event| {
             if let Ok(Event::Delta { token, .. }) = &event {
-                upload.hold(token.delta.text().len())?;
+                reservation.hold(token.delta.text().len())?;
             }
             event
         }))
@@ -76,9 +76,9 @@ impl Answer {
 
     /// Notes that the engine, or what writes the answer, has panicked.
     pub(super) fn panicked(&self) -> ApiError {
-        let record = &self.meter.record;
-        error!(request_id = record.id(), "the engine panicked in the middle of an answer");
-        record.note_error(&ApiError::Internal);
+        let exchange = &self.meter.exchange;
+        error!(request_id = exchange.id(), "the engine panicked in the middle of an answer");
+        exchange.note_error(&ApiError::Internal);
         ApiError::Internal
     }
 
@@ -108,7 +108,7 @@ impl Stream for Answer {
         match &event {
             Some(Ok(event)) => self.meter.note(event),
             Some(Err(error)) => {
-                self.meter.record.note_error(error);
+                self.meter.exchange.note_error(error);
                 self.is_over = true;
             }
             None => self.is_over = true,
@@ -120,7 +120,7 @@ impl Stream for Answer {
 /// Counts and measures one answer; what it found is noted when it is dropped.
 struct Meter {
     service: Service,
-    record: Record,
+    exchange: Exchange,
     open: IntGauge,
     usage: Usage,
     has_been_cut: bool,
@@ -130,12 +130,12 @@ struct Meter {
 }
 
 impl Meter {
-    fn start(service: Service, record: Record, prompt_tokens: u32) -> Self {
-        let open = service.metrics().streams_open(record.route().protocol);
+    fn start(service: Service, exchange: Exchange, prompt_tokens: u32) -> Self {
+        let open = service.metrics().streams_open(exchange.route().protocol);
         open.inc();
         service.metrics().prompt_tokens.inc_by(prompt_tokens.into());
         let usage = Usage { prompt_tokens, ..Usage::default() };
-        Self { service, record, open, usage, has_been_cut: false, ttft: None, last: None }
+        Self { service, exchange, open, usage, has_been_cut: false, ttft: None, last: None }
     }
 
     fn note(&mut self, event: &Event) {
@@ -151,7 +151,7 @@ impl Meter {
         let metrics = self.service.metrics();
         self.usage.completion_tokens += 1;
         if self.ttft.is_none() {
-            let ttft = self.record.started().elapsed();
+            let ttft = self.exchange.started().elapsed();
             self.ttft = Some(ttft);
             metrics.first_token(ttft.as_secs_f64());
         }
@@ -177,6 +177,6 @@ impl Drop for Meter {
     fn drop(&mut self) {
         self.open.dec();
         self.service.metrics().completion_tokens.inc_by(self.usage.completion_tokens.into());
-        self.record.note_generation(self.ttft, self.usage);
+        self.exchange.note_generation(self.ttft, self.usage);
     }
 }

@@ -5,13 +5,8 @@
 
 mod admission;
 mod answer;
-pub mod lifecycle;
-pub mod limits;
-pub mod metrics;
-pub mod models;
-pub mod record;
+pub(crate) mod models;
 mod render;
-pub mod uploads;
 mod workers;
 
 use std::fmt;
@@ -21,35 +16,34 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use axum::http::{Extensions, HeaderMap};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-pub use answer::Answer;
-pub use render::{Output, Render, Rendered};
+pub(crate) use answer::Answer;
+pub(crate) use render::{Output, Render, Rendered};
 
 use crate::api::Validation;
-use crate::auth::Caller;
 use crate::engine::Engine;
 use crate::error::{ApiError, InvalidRequest};
+use crate::ops::exchange::Exchange;
+use crate::ops::lifecycle::Lifecycle;
+use crate::ops::limits::RequestLimits;
+use crate::ops::memory::{MemoryBudget, Reservation};
+use crate::ops::metrics::Metrics;
 use crate::simulation::{Directives, SimulationOptions};
-use lifecycle::Lifecycle;
-use limits::LimitOptions;
-use metrics::Metrics;
 use models::{ModelOptions, Models};
-use record::Record;
-use uploads::{Upload, UploadBudget};
 use workers::Workers;
 
 /// The service behind every listener; clones are the same.
 #[derive(Clone)]
-pub struct Service(Arc<Inner>);
+pub(crate) struct Service(Arc<Inner>);
 
 struct Inner {
     engine: Arc<dyn Engine>,
     models: Models,
     options: ServiceOptions,
-    limits: LimitOptions,
+    limits: RequestLimits,
     generations: Arc<Semaphore>,
     open_calls: Arc<Semaphore>,
     workers: Workers,
-    uploads: UploadBudget,
+    memory: MemoryBudget,
     metrics: Metrics,
     lifecycle: Lifecycle,
 }
@@ -83,38 +77,36 @@ pub struct ServiceOptions {
 
 /// What is known of a request before its handler is reached.
 #[derive(Clone, Debug)]
-pub struct Call {
-    /// The name of the caller's key.
-    pub caller: Caller,
-    /// The request's record.
-    pub record: Record,
+pub(crate) struct Call {
+    /// The exchange that it opened.
+    pub exchange: Exchange,
     /// What its body holds of the budget of all bodies.
-    pub upload: Upload,
+    pub reservation: Reservation,
     /// What its headers ask of the simulation.
     directives: Result<Directives, InvalidRequest>,
 }
 
 impl Call {
     /// The call of a request with these headers.
-    pub fn new(caller: Caller, record: Record, upload: Upload, headers: &HeaderMap) -> Self {
-        Self { caller, record, upload, directives: Directives::from_headers(headers) }
+    pub(crate) fn new(exchange: Exchange, reservation: Reservation, headers: &HeaderMap) -> Self {
+        Self { exchange, reservation, directives: Directives::from_headers(headers) }
     }
 
     /// What the access log left in a request's extensions.
     ///
     /// # Errors
     /// [`ApiError::Internal`] where it is missing: no handler is reached without it.
-    pub fn of(extensions: &Extensions) -> Result<Self, ApiError> {
+    pub(crate) fn of(extensions: &Extensions) -> Result<Self, ApiError> {
         extensions.get().cloned().ok_or(ApiError::Internal)
     }
 }
 
 impl Service {
     /// A service in front of `engine`.
-    pub fn new(
+    pub(crate) fn new(
         engine: Arc<dyn Engine>,
         options: ServiceOptions,
-        limits: LimitOptions,
+        limits: RequestLimits,
         lifecycle: Lifecycle,
     ) -> Self {
         Self(Arc::new(Inner {
@@ -123,7 +115,7 @@ impl Service {
             generations: Arc::new(Semaphore::new(limits.max_generations)),
             open_calls: Arc::new(Semaphore::new(limits.max_open_calls)),
             workers: Workers::one_a_processor(),
-            uploads: UploadBudget::new(limits.max_inflight_body()),
+            memory: MemoryBudget::new(limits.max_inflight_body()),
             metrics: Metrics::new(),
             options,
             limits,
@@ -135,44 +127,44 @@ impl Service {
     ///
     /// # Errors
     /// Those of `work`.
-    pub async fn run<T: Send + 'static>(
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
         call: &Call,
         work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        self.0.workers.run(call.upload.bytes(), work).await
+        self.0.workers.run(call.reservation.bytes(), work).await
     }
 
     /// A slot among the calls that may stay open without a key.
     ///
     /// # Errors
     /// [`ApiError::RateLimited`] where there is none.
-    pub fn open_call(&self) -> Result<OwnedSemaphorePermit, ApiError> {
-        Arc::clone(&self.0.open_calls).try_acquire_owned().map_err(|_| limits::too_many("calls are open"))
+    pub(crate) fn open_call(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        Arc::clone(&self.0.open_calls).try_acquire_owned().map_err(|_| ApiError::too_many("calls are open"))
     }
 
     /// How much requests are held to the API's rules.
-    pub fn validation(&self) -> Validation {
+    pub(crate) fn validation(&self) -> Validation {
         self.0.options.validation
     }
 
     /// What bounds requests.
-    pub fn limits(&self) -> &LimitOptions {
+    pub(crate) fn limits(&self) -> &RequestLimits {
         &self.0.limits
     }
 
-    /// What bodies are held, all together.
-    pub fn uploads(&self) -> &UploadBudget {
-        &self.0.uploads
+    /// The memory of all requests together.
+    pub(crate) fn memory(&self) -> &MemoryBudget {
+        &self.0.memory
     }
 
     /// What is counted and measured.
-    pub fn metrics(&self) -> &Metrics {
+    pub(crate) fn metrics(&self) -> &Metrics {
         &self.0.metrics
     }
 
     /// Where the server is between its start and its end.
-    pub fn lifecycle(&self) -> &Lifecycle {
+    pub(crate) fn lifecycle(&self) -> &Lifecycle {
         &self.0.lifecycle
     }
 }
@@ -184,7 +176,7 @@ impl fmt::Debug for Service {
 }
 
 /// Seconds since 1970, as the API dates things.
-pub fn unix_time() -> i64 {
+pub(crate) fn unix_time() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

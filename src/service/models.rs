@@ -3,7 +3,7 @@
 use crate::error::{ApiError, shown};
 
 /// What a server with no `--model` calls its one listed model.
-pub const DEFAULT_MODEL: &str = "mock-gpt-model";
+pub(crate) const DEFAULT_MODEL: &str = "mock-gpt-model";
 
 /// Which models there are.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -28,7 +28,7 @@ pub struct Model {
 
 /// The served models.
 #[derive(Debug)]
-pub struct Models {
+pub(crate) struct Models {
     /// Never empty.
     names: Vec<String>,
     /// Whether any other name is served as well.
@@ -43,19 +43,19 @@ impl Model {
 
 impl Models {
     /// The models of `options`, created at this time.
-    pub fn new(options: &ModelOptions, created: i64) -> Self {
+    pub(crate) fn new(options: &ModelOptions, created: i64) -> Self {
         let any = options.model.is_empty();
         let names = if any { vec![DEFAULT_MODEL.to_owned()] } else { options.model.clone() };
         Self { names, any, created }
     }
 
     /// What answers a request that names no model.
-    pub fn default_name(&self) -> &str {
+    pub(crate) fn default_name(&self) -> &str {
         &self.names[0]
     }
 
     /// The listed models, in the order they were given.
-    pub fn list(&self) -> Vec<Model> {
+    pub(crate) fn list(&self) -> Vec<Model> {
         self.names.iter().map(|name| self.model(name)).collect()
     }
 
@@ -63,7 +63,7 @@ impl Models {
     ///
     /// # Errors
     /// [`ApiError::ModelNotFound`].
-    pub fn get(&self, name: &str) -> Result<Model, ApiError> {
+    pub(crate) fn get(&self, name: &str) -> Result<Model, ApiError> {
         if self.any || self.names.iter().any(|known| known == name) {
             return Ok(self.model(name));
         }

@@ -12,7 +12,7 @@ use crate::engine::Event;
 use crate::error::ApiError;
 
 /// Writes the stream of one answer.
-pub trait Render: Send + Unpin + 'static {
+pub(crate) trait Render: Send + Unpin + 'static {
     /// What it writes to: bytes, or a message.
     type Output: Output;
 
@@ -27,7 +27,7 @@ pub trait Render: Send + Unpin + 'static {
 }
 
 /// What is written at once: the events that are ready together, as far as there is room for them.
-pub trait Output: Default {
+pub(crate) trait Output: Default {
     /// Whether nothing has been written.
     fn is_empty(&self) -> bool;
 
@@ -37,7 +37,7 @@ pub trait Output: Default {
 
 /// An answer as its renderer writes it. A panic, of the engine or of the renderer, cuts it with
 /// [`ApiError::Internal`].
-pub struct Rendered<R> {
+pub(crate) struct Rendered<R> {
     answer: Answer,
     renderer: R,
     is_over: bool,
@@ -45,7 +45,7 @@ pub struct Rendered<R> {
 
 impl<R: Render> Rendered<R> {
     /// Lets `renderer` write `answer`.
-    pub fn new(answer: Answer, renderer: R) -> Self {
+    pub(crate) fn new(answer: Answer, renderer: R) -> Self {
         Self { answer, renderer, is_over: false }
     }
 

@@ -10,17 +10,21 @@ use tokio::task::spawn_blocking;
 const SMALL: u64 = 128 * 1024;
 
 /// The slots of all workers; there is no queue but theirs.
-pub struct Workers(Arc<Semaphore>);
+pub(super) struct Workers(Arc<Semaphore>);
 
 impl Workers {
     /// One worker for each processor.
-    pub fn one_a_processor() -> Self {
+    pub(super) fn one_a_processor() -> Self {
         Self(Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get))))
     }
 
     /// Does `work` on something of `bytes` bytes: in place where that is little, else on a worker. A panic in it is
     /// the caller's. Work that has begun goes on when the caller leaves.
-    pub async fn run<T: Send + 'static>(&self, bytes: u64, work: impl FnOnce() -> T + Send + 'static) -> T {
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        bytes: u64,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
         if bytes <= SMALL {
             return work();
         }

@@ -10,7 +10,7 @@ use crate::units;
 
 /// What one request asks of the simulation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Directives {
+pub(crate) struct Directives {
     /// Time to first token.
     pub ttft: Option<Duration>,
     /// Time between two tokens.
@@ -25,7 +25,7 @@ impl Directives {
     /// # Errors
     /// A value that is not a duration, or not the status of a failure (400 to 599), and a second one; the header
     /// is the `param`.
-    pub fn from_headers(headers: &HeaderMap) -> Result<Self, InvalidRequest> {
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Result<Self, InvalidRequest> {
         let text = |name: &str| -> Result<Option<&str>, InvalidRequest> {
             let mut values = headers.get_all(name).iter();
             let Some(value) = values.next() else { return Ok(None) };
@@ -52,7 +52,7 @@ impl Directives {
     ///
     /// # Errors
     /// As for headers; the `param` is the place in the body.
-    pub fn from_body(
+    pub(crate) fn from_body(
         ttft: Option<&str>,
         itl: Option<&str>,
         code: Option<i64>,
@@ -66,7 +66,7 @@ impl Directives {
 
     /// These directives, and where one is absent the `weaker` one.
     #[must_use]
-    pub fn or(self, weaker: Self) -> Self {
+    pub(crate) fn or(self, weaker: Self) -> Self {
         Self {
             ttft: self.ttft.or(weaker.ttft),
             itl: self.itl.or(weaker.itl),

@@ -4,7 +4,7 @@ mod directives;
 
 use std::time::Duration;
 
-pub use directives::Directives;
+pub(crate) use directives::Directives;
 
 use crate::engine::Pacing;
 use crate::error::ApiError;
@@ -45,7 +45,7 @@ pub enum Switch {
 
 /// What is done with one request, beside answering it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// When its tokens leave.
     pub pacing: Pacing,
 }
@@ -55,7 +55,7 @@ impl Plan {
     ///
     /// # Errors
     /// The failure that was asked for.
-    pub fn new(options: &SimulationOptions, asked: Directives) -> Result<Self, ApiError> {
+    pub(crate) fn new(options: &SimulationOptions, asked: Directives) -> Result<Self, ApiError> {
         if let Some(status) = asked.status {
             return Err(ApiError::Simulated(status));
         }

@@ -1,17 +1,17 @@
 //! The key check: one for every door and both protocols, denying by default.
 
 use serde_json::json;
+use tokenecho::StartError;
 use tokenecho::config::Reflection;
 use tokenecho::pb::ListModelsRequest;
 use tokenecho::pb::model_service_client::ModelServiceClient;
-use tokenecho::server::StartError;
 use tonic::{Code, Request};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::support::{bare_echo, grpc, http, raw, start};
 
-fn keyed() -> tokenecho::server::Builder {
+fn keyed() -> tokenecho::Builder {
     bare_echo().api_key("alice:123").expect("a key")
 }
 
@@ -89,7 +89,7 @@ async fn keyed_reflection_needs_a_key_and_reflection_that_is_off_is_not_there() 
         (Reflection::Keyed, Code::Unauthenticated, Code::Ok),
         (Reflection::Off, Code::Unauthenticated, Code::Unimplemented),
     ] {
-        let server = start(keyed().configure(|config| config.doors.reflection = mode)).await;
+        let server = start(keyed().configure(|config| config.listeners.reflection = mode)).await;
         assert_eq!(reflect(&server, false).await, without, "{mode:?}");
         assert_eq!(reflect(&server, true).await, with, "{mode:?}");
     }
@@ -122,7 +122,7 @@ async fn any_key_will_do_where_that_is_said_but_there_has_to_be_one() {
 
 #[tokio::test]
 async fn metrics_are_on_the_apis_doors_only_where_that_is_said() {
-    let server = start(keyed().configure(|config| config.doors.api_metrics = true)).await;
+    let server = start(keyed().configure(|config| config.listeners.api_metrics = true)).await;
 
     let metrics = reqwest::get(server.base_url().replace("/v1", "/metrics")).await.expect("an answer");
 
@@ -151,7 +151,7 @@ async fn the_host_a_request_names_opens_nothing() {
 
 #[tokio::test]
 async fn a_server_open_to_everyone_does_not_start_beyond_loopback() {
-    let everywhere = |config: &mut tokenecho::Config| config.doors.host = "0.0.0.0".into();
+    let everywhere = |config: &mut tokenecho::Config| config.listeners.host = "0.0.0.0".into();
 
     let open = bare_echo().configure(everywhere).start().await.expect_err("it is open");
     let both =

@@ -272,7 +272,7 @@ async fn a_body_cut_short_is_no_end_of_the_server() {
 #[tokio::test]
 async fn a_body_that_does_not_come_in_time_is_a_408() {
     let short = std::time::Duration::from_millis(100);
-    let server = start(bare_echo().configure(|config| config.limits.body_timeout = short)).await;
+    let server = start(bare_echo().configure(|config| config.limits.requests.body_timeout = short)).await;
     let head = raw::chat(b"0123456789").len() - 10;
 
     let answer = raw::exchange(server.addresses().api, &raw::chat(b"0123456789")[..head + 3]).await;

@@ -100,7 +100,8 @@ async fn a_large_request_holds_nobody_up() {
 #[tokio::test]
 async fn stop_sequences_stay_in_the_budget_as_large_as_they_are_in_memory() {
     let server =
-        start(bare_echo().configure(|config| config.limits.max_inflight_body = Some(512 * 1024))).await;
+        start(bare_echo().configure(|config| config.limits.requests.max_inflight_body = Some(512 * 1024)))
+            .await;
     let ask =
         async |text: &str, stop: &str| chat(&server, &with(say(text), &json!({"stop": stop}))).await.status();
     let long = "x".repeat(150 * 1024);
@@ -112,7 +113,8 @@ async fn stop_sequences_stay_in_the_budget_as_large_as_they_are_in_memory() {
 #[tokio::test]
 async fn an_answer_stays_in_the_budget_as_large_as_it_is_on_the_wire() {
     let server =
-        start(bare_echo().configure(|config| config.limits.max_inflight_body = Some(512 * 1024))).await;
+        start(bare_echo().configure(|config| config.limits.requests.max_inflight_body = Some(512 * 1024)))
+            .await;
     let ask = async |text: &str| {
         let repeated = json!({"max_tokens": 150, "ignore_eos": true});
         chat(&server, &with(say(text), &repeated)).await.status()
@@ -172,8 +174,8 @@ async fn questions_of_reflection_are_bounded() {
 #[tokio::test]
 async fn calls_without_a_key_take_no_room_of_those_with_one() {
     let server = start(bare_echo().api_key("123").expect("a key").configure(|config| {
-        config.limits.max_inflight_body = Some(32 * 1024);
-        config.limits.max_open_calls = 3;
+        config.limits.requests.max_inflight_body = Some(32 * 1024);
+        config.limits.requests.max_open_calls = 3;
     }))
     .await;
     let mut health = tonic_health::pb::health_client::HealthClient::new(grpc::channel(&server).await);
@@ -234,7 +236,8 @@ async fn two_hundred_slow_uploads_together_stay_inside_their_budget() {
 #[tokio::test]
 async fn what_an_answer_is_made_of_stays_in_the_budget_until_the_answer_ends() {
     let server =
-        start(bare_echo().configure(|config| config.limits.max_inflight_body = Some(64 * 1024))).await;
+        start(bare_echo().configure(|config| config.limits.requests.max_inflight_body = Some(64 * 1024)))
+            .await;
     let long = with(say(&"word ".repeat(8 * 1024)), &json!({"stream": true, "simulation": {"ttft": "60s"}}));
 
     let held = chat(&server, &long).await;
@@ -250,7 +253,7 @@ async fn what_an_answer_is_made_of_stays_in_the_budget_until_the_answer_ends() {
 
 #[tokio::test]
 async fn beyond_the_open_generations_the_answer_is_429_at_once() {
-    let server = start(bare_echo().configure(|config| config.limits.max_generations = 3)).await;
+    let server = start(bare_echo().configure(|config| config.limits.requests.max_generations = 3)).await;
     let waiting = with(say("word"), &json!({"stream": true, "simulation": {"ttft": "60s"}}));
     let mut open = Vec::new();
     for _ in 0..3 {
@@ -417,7 +420,8 @@ async fn a_body_of_tiny_chunks_costs_its_size_and_no_more() {
 #[tokio::test]
 async fn unary_answers_share_one_budget_however_little_was_asked() {
     let server =
-        start(bare_echo().configure(|config| config.limits.max_inflight_body = Some(256 * 1024))).await;
+        start(bare_echo().configure(|config| config.limits.requests.max_inflight_body = Some(256 * 1024)))
+            .await;
     let long = with(say("a long word of a kind "), &json!({"max_tokens": 90_000, "ignore_eos": true}));
 
     let (status, error) = failure(chat(&server, &long).await).await;

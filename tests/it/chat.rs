@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use tokenecho::Server;
-use tokenecho::api::Validation;
+use tokenecho::config::Validation;
 use tokenecho::engine::{GenerationRequest, Reply};
 
 use crate::support::http::{chat, chunks, completion, echoed, events, failure, say, with};
@@ -262,7 +262,8 @@ async fn nothing_repeated_is_still_nothing() {
 
 #[tokio::test]
 async fn a_single_reply_beyond_the_servers_budget_is_cut_and_more_choices_are_refused() {
-    let server = start(bare_echo().configure(|config| config.limits.max_generation_tokens = 4)).await;
+    let server =
+        start(bare_echo().configure(|config| config.limits.requests.max_generation_tokens = 4)).await;
     let long = say("one two three four five");
 
     let cut = completion(&server, &long).await;
@@ -350,7 +351,7 @@ async fn directives_steer_one_request_and_say_so() {
 
 #[tokio::test]
 async fn directives_that_are_off_steer_nothing() {
-    let off = tokenecho::simulation::Switch::Off;
+    let off = tokenecho::config::Switch::Off;
     let server = start(bare_echo().configure(|config| config.service.simulation.directives = off)).await;
     let url = format!("{}/chat/completions", server.base_url());
 

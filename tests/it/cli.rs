@@ -55,9 +55,12 @@ async fn a_request_is_one_line_without_keys_prompts_or_replies() {
     let (records, code) = server.end().await;
 
     assert_eq!(code, Some(0));
-    let requests: Vec<_> = records.iter().filter(|record| record["message"] == "request").collect();
+    let requests: Vec<_> = records.iter().filter(|record| record.get("duration_ms").is_some()).collect();
     assert_eq!(requests.len(), 2);
     let first = requests[0];
+    let line = first["message"].as_str().expect("a sentence");
+    assert!(line.starts_with("POST /v1/chat/completions 200 in ") && line.ends_with(" ms"), "{line}");
+    assert_eq!((&first["method"], &first["path"]), (&"POST".into(), &"/v1/chat/completions".into()));
     assert_eq!(first["request_id"], "r1");
     assert_eq!(first["caller"], "alice");
     assert_eq!(
@@ -133,7 +136,7 @@ async fn a_caller_who_got_an_empty_answer_did_not_leave() {
     server.signal("-TERM").await;
     let (records, _) = server.end().await;
 
-    let request = records.iter().find(|record| record["message"] == "request").expect("a record");
+    let request = records.iter().find(|record| record.get("duration_ms").is_some()).expect("a record");
     assert_eq!(request["left"], false);
 }
 

@@ -43,7 +43,7 @@ async fn one_connection_may_carry_both_protocols() {
 
 #[tokio::test]
 async fn a_second_door_may_be_off_or_the_same() {
-    let off = start(bare_echo().configure(|config| config.doors.grpc_port = Port::Off)).await;
+    let off = start(bare_echo().configure(|config| config.listeners.grpc_port = Port::Off)).await;
     let free = off.addresses().api.port();
 
     assert!(off.addresses().grpc.is_none());
@@ -54,8 +54,8 @@ async fn a_second_door_may_be_off_or_the_same() {
         .expect("on the first door");
     off.drain().await;
     let same = start(bare_echo().configure(|config| {
-        config.doors.port = free;
-        config.doors.grpc_port = Port::At(free);
+        config.listeners.port = free;
+        config.listeners.grpc_port = Port::At(free);
     }))
     .await;
     assert!(same.addresses().grpc.is_none());
@@ -64,7 +64,7 @@ async fn a_second_door_may_be_off_or_the_same() {
 
 #[tokio::test]
 async fn an_address_may_be_ipv6() {
-    let server = start(bare_echo().configure(|config| config.doors.host = "::1".into())).await;
+    let server = start(bare_echo().configure(|config| config.listeners.host = "::1".into())).await;
 
     assert!(server.base_url().starts_with("http://[::1]:"));
     assert_eq!(echoed(&server, &say("Hi")).await, "Hi");
@@ -89,8 +89,9 @@ async fn a_taken_port_that_was_asked_for_is_an_error_that_names_it() {
     let port = first.addresses().api.port();
 
     let error =
-        bare_echo().configure(|config| config.doors.port = port).start().await.expect_err("it is taken");
-    let admin = bare_echo().configure(|config| config.doors.admin_port = Some(Port::At(port))).start().await;
+        bare_echo().configure(|config| config.listeners.port = port).start().await.expect_err("it is taken");
+    let admin =
+        bare_echo().configure(|config| config.listeners.admin_port = Some(Port::At(port))).start().await;
 
     assert!(error.to_string().contains(&format!("127.0.0.1 port {port}")), "{error}");
     assert!(admin.is_err());

@@ -20,8 +20,8 @@ use crate::support::{Target, bare_echo, eventually, grpc, h2, metric, raw, start
 async fn draining(delay: u64, timeout: u64) -> Server {
     let pacing = Duration::from_millis(20);
     start(with_admin(bare_echo()).pacing(pacing, pacing).configure(move |config| {
-        config.doors.shutdown_delay = Duration::from_millis(delay);
-        config.doors.shutdown_timeout = Duration::from_millis(timeout);
+        config.listeners.shutdown_delay = Duration::from_millis(delay);
+        config.listeners.shutdown_timeout = Duration::from_millis(timeout);
     }))
     .await
 }
@@ -218,7 +218,8 @@ async fn a_second_request_whose_head_had_begun_gets_its_503_too() {
 #[tokio::test]
 async fn an_old_idle_connection_holds_nothing_up() {
     let age = Duration::from_millis(50);
-    let server = start(bare_echo().configure(|config| config.limits.max_connection_age = age)).await;
+    let server =
+        start(bare_echo().configure(|config| config.limits.connections.max_connection_age = age)).await;
     let mut idle = tokio::net::TcpStream::connect(server.addresses().api).await.expect("a connection");
     idle.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("the server reads");
     idle.read_exact(&mut [0; 12]).await.expect("an answer");
@@ -233,7 +234,7 @@ async fn an_old_idle_connection_holds_nothing_up() {
 #[tokio::test]
 async fn a_stream_without_delays_ends_in_form_too() {
     let server =
-        start(bare_echo().configure(|config| config.doors.shutdown_timeout = Duration::from_millis(200)))
+        start(bare_echo().configure(|config| config.listeners.shutdown_timeout = Duration::from_millis(200)))
             .await;
     let mut socket = tokio::net::TcpStream::connect(server.addresses().api).await.expect("a connection");
     let endless = with(say("word"), &json!({"stream": true, "max_tokens": 100_000, "ignore_eos": true}));

@@ -160,8 +160,8 @@ async fn an_engine_may_take_its_time_and_its_refusal_is_still_a_status_on_both_p
 async fn waiting_for_an_engine_ends_with_the_deadline_with_the_caller_and_with_the_server() {
     let server =
         start(with_admin(bare_echo()).engine(Upstream(Duration::from_secs(600))).configure(|config| {
-            config.limits.max_generations = 1;
-            config.doors.shutdown_timeout = Duration::from_millis(100);
+            config.limits.requests.max_generations = 1;
+            config.listeners.shutdown_timeout = Duration::from_millis(100);
         }))
         .await;
     let slot_is_free = async || chat(&server, &with(say("x"), &json!({"simulation": {"ttft": "1ms"}}))).await;

@@ -208,7 +208,7 @@ async fn metadata_carries_request_ids_and_directives_both_ways() {
 
 #[tokio::test]
 async fn a_message_that_is_too_large_is_resource_exhausted_without_a_retry() {
-    let server = start(bare_echo().configure(|config| config.limits.max_body = 1000)).await;
+    let server = start(bare_echo().configure(|config| config.limits.requests.max_body = 1000)).await;
     let mut chat = grpc::chat(&server).await;
 
     let status =

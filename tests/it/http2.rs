@@ -127,9 +127,10 @@ async fn a_header_bomb_is_refused() {
 
 #[tokio::test]
 async fn more_streams_than_allowed_are_refused_and_counted() {
-    let server =
-        start(with_admin(bare_echo()).configure(|config| config.limits.max_streams_per_connection = 10))
-            .await;
+    let server = start(
+        with_admin(bare_echo()).configure(|config| config.limits.connections.max_streams_per_connection = 10),
+    )
+    .await;
     let mut peer = Peer::connect(server.addresses().api, &[]).await;
     let waiting = with(say("word"), &json!({"simulation": {"ttft": "10s"}})).to_string();
 

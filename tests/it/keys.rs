@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokenecho::Server;
-use tokenecho::server::StartError;
+use tokenecho::StartError;
 use tokio::time::Instant;
 
 use crate::support::process::Process;

@@ -10,7 +10,9 @@ use crate::support::{bare_echo, eventually, grpc, metric, start, with_admin};
 async fn a_caller_who_leaves_is_noticed_and_nothing_stays_behind() {
     let pacing = Duration::from_millis(20);
     let server = start(
-        with_admin(bare_echo()).pacing(pacing, pacing).configure(|config| config.limits.max_generations = 2),
+        with_admin(bare_echo())
+            .pacing(pacing, pacing)
+            .configure(|config| config.limits.requests.max_generations = 2),
     )
     .await;
     let endless = with(say("word"), &json!({"stream": true, "max_tokens": 100_000, "ignore_eos": true}));

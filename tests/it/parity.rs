@@ -1,7 +1,7 @@
 //! One table of requests, four ways in: whichever a caller takes, the answer is the same.
 
 use serde_json::{Value, json};
-use tokenecho::{Server, api::Validation};
+use tokenecho::{Server, config::Validation};
 use tonic::Request;
 
 use crate::support::{self, bare_echo, start};

@@ -18,10 +18,10 @@ const SHORT: Duration = Duration::from_millis(300);
 /// A server whose peers have little time.
 async fn impatient() -> Server {
     start(with_admin(bare_echo()).configure(|config| {
-        config.limits.head_timeout = SHORT;
-        config.limits.body_timeout = SHORT;
-        config.limits.idle_timeout = 2 * SHORT;
-        config.limits.reader_timeout = SHORT;
+        config.limits.connections.head_timeout = SHORT;
+        config.limits.requests.body_timeout = SHORT;
+        config.limits.connections.idle_timeout = 2 * SHORT;
+        config.limits.connections.reader_timeout = SHORT;
     }))
     .await
 }
@@ -184,13 +184,31 @@ async fn a_reader_that_takes_nothing_loses_its_connection_on_http1() {
     eventually("it is not", async || open().await == 0).await;
 }
 
+/// A server that pings a silent HTTP/2 peer after 100 ms and gives it 200 ms.
+async fn pinging() -> Server {
+    start(bare_echo().configure(|config| {
+        config.limits.connections.ping_interval = Duration::from_millis(100);
+        config.limits.connections.ping_timeout = Duration::from_millis(200);
+    }))
+    .await
+}
+
+#[tokio::test]
+async fn a_peer_that_falls_silent_after_the_preface_is_pinged_and_closed() {
+    let server = pinging().await;
+    let begun = Instant::now();
+    let mut silent = TcpStream::connect(server.addresses().api).await.expect("a connection");
+
+    silent.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.expect("the server reads");
+    raw::read(&mut silent).await;
+
+    let elapsed = begun.elapsed();
+    assert!((Duration::from_millis(250)..Duration::from_millis(1500)).contains(&elapsed), "{elapsed:?}");
+}
+
 #[tokio::test]
 async fn a_peer_that_answers_no_ping_is_closed() {
-    let server = start(bare_echo().configure(|config| {
-        config.limits.ping_interval = Duration::from_millis(100);
-        config.limits.ping_timeout = Duration::from_millis(200);
-    }))
-    .await;
+    let server = pinging().await;
     let begun = Instant::now();
     let mut silent = h2::Peer::connect(server.addresses().api, &[]).await;
 
@@ -221,7 +239,7 @@ async fn a_thousand_idle_and_two_thousand_passing_connections_cost_nothing_lasti
 
 #[tokio::test]
 async fn beyond_the_places_a_connection_waits_until_one_is_free() {
-    let server = start(bare_echo().configure(|config| config.limits.max_connections = 2)).await;
+    let server = start(bare_echo().configure(|config| config.limits.connections.max_connections = 2)).await;
     let address = server.addresses().api;
     let first = TcpStream::connect(address).await.expect("a connection");
     let _second = TcpStream::connect(address).await.expect("a connection");
@@ -241,7 +259,7 @@ async fn beyond_the_places_a_connection_waits_until_one_is_free() {
 async fn an_old_connection_is_asked_to_leave_and_what_is_open_ends_in_form() {
     let pacing = Duration::from_millis(20);
     let server = start(bare_echo().pacing(pacing, pacing).configure(|config| {
-        config.limits.max_connection_age = Duration::from_millis(200);
+        config.limits.connections.max_connection_age = Duration::from_millis(200);
     }))
     .await;
     let long = with(say("word"), &json!({"stream": true, "max_tokens": 30, "ignore_eos": true}));
@@ -294,7 +312,7 @@ async fn a_deadline_ends_a_call_whose_reader_takes_nothing() {
 #[tokio::test]
 async fn an_old_connection_leaves_no_request_without_an_answer() {
     let server = start(bare_echo().configure(|config| {
-        config.limits.max_connection_age = Duration::from_millis(100);
+        config.limits.connections.max_connection_age = Duration::from_millis(100);
     }))
     .await;
 
@@ -332,7 +350,7 @@ async fn a_body_that_is_ignored_is_no_slow_head() {
 #[tokio::test]
 async fn a_reader_that_is_slow_but_takes_keeps_its_stream() {
     let server = start(with_admin(bare_echo()).configure(|config| {
-        config.limits.reader_timeout = Duration::from_secs(1);
+        config.limits.connections.reader_timeout = Duration::from_secs(1);
     }))
     .await;
     let endless = with(say("word"), &json!({"stream": true, "max_tokens": 100_000, "ignore_eos": true}));
@@ -356,7 +374,7 @@ async fn a_reader_that_is_slow_but_takes_keeps_its_stream() {
 async fn readers_that_stall_again_and_again_end_no_other_stream_of_their_connection() {
     let server = start(with_admin(bare_echo()).pacing(Duration::ZERO, Duration::from_millis(100)).configure(
         |config| {
-            config.limits.reader_timeout = SHORT;
+            config.limits.connections.reader_timeout = SHORT;
         },
     ))
     .await;

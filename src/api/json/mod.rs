@@ -24,7 +24,7 @@ use crate::error::{InvalidRequest, shown};
 const MAX_DEPTH: usize = 128;
 
 /// The error of a body that is not JSON.
-pub fn malformed(why: impl fmt::Display) -> InvalidRequest {
+pub(crate) fn malformed(why: impl fmt::Display) -> InvalidRequest {
     let message = format!("We could not parse the JSON body of your request: {why}");
     InvalidRequest { message, param: None, code: None }
 }
@@ -63,7 +63,7 @@ impl Place<'_> {
 
 /// One JSON value, and its place. `'a` is the body's text, `'p` the node it was found in.
 #[derive(Clone, Copy)]
-pub struct Node<'a, 'p> {
+pub(crate) struct Node<'a, 'p> {
     text: &'a str,
     place: Place<'p>,
     /// Whether unknown fields are refused.
@@ -75,7 +75,7 @@ impl<'a, 'p> Node<'a, 'p> {
     ///
     /// # Errors
     /// Nesting beyond 128 levels.
-    pub fn body(text: &'a str, strict: bool) -> Result<Self, InvalidRequest> {
+    pub(crate) fn body(text: &'a str, strict: bool) -> Result<Self, InvalidRequest> {
         Self::root(text, "", strict)
     }
 
@@ -83,7 +83,7 @@ impl<'a, 'p> Node<'a, 'p> {
     ///
     /// # Errors
     /// Text that is not JSON, and nesting beyond 128 levels.
-    pub fn embedded(text: &'a str, name: &'p str, strict: bool) -> Result<Self, InvalidRequest> {
+    pub(crate) fn embedded(text: &'a str, name: &'p str, strict: bool) -> Result<Self, InvalidRequest> {
         let node = Self::root(text, name, strict)?;
         serde_json::from_str::<IgnoredAny>(node.text).map_err(|error| node.place.malformed(error))?;
         Ok(node)
@@ -99,17 +99,17 @@ impl<'a, 'p> Node<'a, 'p> {
     }
 
     /// Its text, as it was sent.
-    pub fn text(&self) -> &'a str {
+    pub(crate) fn text(&self) -> &'a str {
         self.text
     }
 
     /// Its place, as errors name it.
-    pub fn param(&self) -> String {
+    pub(crate) fn param(&self) -> String {
         shown(&self.place.to_string())
     }
 
     /// Whether it is `null`.
-    pub fn is_null(&self) -> bool {
+    pub(crate) fn is_null(&self) -> bool {
         self.text == "null"
     }
 
@@ -117,7 +117,7 @@ impl<'a, 'p> Node<'a, 'p> {
     ///
     /// # Errors
     /// Anything but an object, a known field given twice, where strict an unknown one.
-    pub fn object(&self, known: &'static [&'static str]) -> Result<Object<'a, '_>, InvalidRequest> {
+    pub(crate) fn object(&self, known: &'static [&'static str]) -> Result<Object<'a, '_>, InvalidRequest> {
         self.expect(Kind::Object, "an object")?;
         let mut deserializer = serde_json::Deserializer::from_str(self.text);
         let fields = deserializer.deserialize_map(KnownFields { known });
@@ -140,7 +140,7 @@ impl<'a, 'p> Node<'a, 'p> {
     ///
     /// # Errors
     /// Anything but an object, or a larger one.
-    pub fn entries(&self, most: usize) -> Result<Vec<(String, RawNode<'a>)>, InvalidRequest> {
+    pub(crate) fn entries(&self, most: usize) -> Result<Vec<(String, RawNode<'a>)>, InvalidRequest> {
         self.expect(Kind::Object, "an object")?;
         let Entries { kept, count } = serde_json::Deserializer::from_str(self.text)
             .deserialize_map(EntriesVisitor { most })
@@ -159,7 +159,7 @@ impl<'a, 'p> Node<'a, 'p> {
     ///
     /// # Errors
     /// Anything but an array, or a longer one.
-    pub fn array(&self, most: usize) -> Result<Vec<Node<'a, '_>>, InvalidRequest> {
+    pub(crate) fn array(&self, most: usize) -> Result<Vec<Node<'a, '_>>, InvalidRequest> {
         self.expect(Kind::Array, "an array")?;
         let Items { kept, count } = serde_json::Deserializer::from_str(self.text)
             .deserialize_seq(ItemsVisitor { most })
@@ -177,7 +177,7 @@ impl<'a, 'p> Node<'a, 'p> {
     ///
     /// # Errors
     /// Anything else, and a string with a lone surrogate, which is not text.
-    pub fn string(&self) -> Result<Cow<'a, str>, InvalidRequest> {
+    pub(crate) fn string(&self) -> Result<Cow<'a, str>, InvalidRequest> {
         self.expect(Kind::String, "a string")?;
         let Text(text) = serde_json::from_str(self.text).map_err(|_| {
             InvalidRequest::invalid(self.param(), "invalid_value", "string with a lone surrogate.")
@@ -189,7 +189,7 @@ impl<'a, 'p> Node<'a, 'p> {
     ///
     /// # Errors
     /// Anything else, and what 64 bits do not hold.
-    pub fn integer(&self) -> Result<i64, InvalidRequest> {
+    pub(crate) fn integer(&self) -> Result<i64, InvalidRequest> {
         self.expect(Kind::Number, "an integer")?;
         if self.text.contains(['.', 'e', 'E']) {
             return Err(self.wrong_type("an integer", "a decimal number"));
@@ -213,7 +213,7 @@ impl<'a, 'p> Node<'a, 'p> {
     ///
     /// # Errors
     /// Anything else.
-    pub fn decimal(&self) -> Result<f64, InvalidRequest> {
+    pub(crate) fn decimal(&self) -> Result<f64, InvalidRequest> {
         self.expect(Kind::Number, "a decimal")?;
         // What a double cannot hold becomes infinite, and is out of every range.
         self.text.parse().map_err(|error| self.place.malformed(error))
@@ -223,7 +223,7 @@ impl<'a, 'p> Node<'a, 'p> {
     ///
     /// # Errors
     /// Anything else.
-    pub fn boolean(&self) -> Result<bool, InvalidRequest> {
+    pub(crate) fn boolean(&self) -> Result<bool, InvalidRequest> {
         self.expect(Kind::Boolean, "a boolean")?;
         Ok(self.text == "true")
     }
@@ -232,7 +232,7 @@ impl<'a, 'p> Node<'a, 'p> {
     ///
     /// # Errors
     /// Anything else.
-    pub fn word<T: Clone>(&self, words: &[(&str, T)]) -> Result<T, InvalidRequest> {
+    pub(crate) fn word<T: Clone>(&self, words: &[(&str, T)]) -> Result<T, InvalidRequest> {
         let word = self.string()?;
         words.iter().find(|(known, _)| *known == word).map(|(_, value)| value.clone()).ok_or_else(|| {
             let words: Vec<_> = words.iter().map(|(known, _)| *known).collect();
@@ -241,7 +241,7 @@ impl<'a, 'p> Node<'a, 'p> {
     }
 
     /// Whether it is a string; for values that come in two shapes.
-    pub fn is_string(&self) -> bool {
+    pub(crate) fn is_string(&self) -> bool {
         Kind::of(self.text) == Some(Kind::String)
     }
 
@@ -249,17 +249,17 @@ impl<'a, 'p> Node<'a, 'p> {
     ///
     /// # Errors
     /// `invalid_type`.
-    pub fn expect_object(&self) -> Result<(), InvalidRequest> {
+    pub(crate) fn expect_object(&self) -> Result<(), InvalidRequest> {
         self.expect(Kind::Object, "an object")
     }
 
     /// Whether it is an array.
-    pub fn is_array(&self) -> bool {
+    pub(crate) fn is_array(&self) -> bool {
         Kind::of(self.text) == Some(Kind::Array)
     }
 
     /// The error of a value that is not what was `expected`.
-    pub fn unexpected(&self, expected: &str) -> InvalidRequest {
+    pub(crate) fn unexpected(&self, expected: &str) -> InvalidRequest {
         match Kind::of(self.text) {
             Some(kind) => self.wrong_type(expected, kind.with_article()),
             None => self.place.malformed("it does not begin like any JSON value"),
@@ -290,19 +290,19 @@ impl<'a, 'p> Node<'a, 'p> {
 
 /// The value of a field whose name is the caller's own; it gets its place from where it is read.
 #[derive(Clone, Copy)]
-pub struct RawNode<'a> {
+pub(crate) struct RawNode<'a> {
     text: &'a str,
 }
 
 impl<'a> RawNode<'a> {
     /// This value as field `name` of `parent`.
-    pub fn at<'p>(self, parent: &'p Node<'a, 'p>, name: &'p str) -> Node<'a, 'p> {
+    pub(crate) fn at<'p>(self, parent: &'p Node<'a, 'p>, name: &'p str) -> Node<'a, 'p> {
         Node { text: self.text, place: Place::Field(&parent.place, name), strict: parent.strict }
     }
 }
 
 /// The known fields of an object.
-pub struct Object<'a, 'p> {
+pub(crate) struct Object<'a, 'p> {
     /// Those that are there: few, however many are known.
     values: Vec<(&'static str, &'a RawValue)>,
     place: &'p Place<'p>,
@@ -311,12 +311,12 @@ pub struct Object<'a, 'p> {
 
 impl<'a> Object<'a, '_> {
     /// The field of this name; `None` where it is absent or `null`, which the API treats alike.
-    pub fn get(&self, name: &'static str) -> Option<Node<'a, '_>> {
+    pub(crate) fn get(&self, name: &'static str) -> Option<Node<'a, '_>> {
         self.get_or_null(name).filter(|node| !node.is_null())
     }
 
     /// The field of this name, for those where `null` says something.
-    pub fn get_or_null(&self, name: &'static str) -> Option<Node<'a, '_>> {
+    pub(crate) fn get_or_null(&self, name: &'static str) -> Option<Node<'a, '_>> {
         let (_, value) = self.values.iter().find(|(known, _)| *known == name)?;
         let text = value.get();
         Some(Node { text, place: Place::Field(self.place, name), strict: self.strict })
@@ -326,7 +326,7 @@ impl<'a> Object<'a, '_> {
     ///
     /// # Errors
     /// That it is missing.
-    pub fn require(&self, name: &'static str) -> Result<Node<'a, '_>, InvalidRequest> {
+    pub(crate) fn require(&self, name: &'static str) -> Result<Node<'a, '_>, InvalidRequest> {
         self.get_or_null(name)
             .ok_or_else(|| InvalidRequest::missing(shown(&Place::Field(self.place, name).to_string())))
     }
@@ -335,7 +335,7 @@ impl<'a> Object<'a, '_> {
     ///
     /// # Errors
     /// Those of `read`.
-    pub fn read<T>(
+    pub(crate) fn read<T>(
         &self,
         name: &'static str,
         read: impl FnOnce(&Node<'a, '_>) -> Result<T, InvalidRequest>,
@@ -347,7 +347,7 @@ impl<'a> Object<'a, '_> {
     ///
     /// # Errors
     /// As [`Node::string`].
-    pub fn text(&self, name: &'static str) -> Result<Option<String>, InvalidRequest> {
+    pub(crate) fn text(&self, name: &'static str) -> Result<Option<String>, InvalidRequest> {
         self.read(name, |node| node.string().map(Cow::into_owned))
     }
 }

@@ -8,7 +8,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// A string that borrows where it can.
-pub struct Text<'a>(pub Cow<'a, str>);
+pub(super) struct Text<'a>(pub Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Text<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -30,12 +30,12 @@ impl<'de> Deserialize<'de> for Text<'de> {
 }
 
 /// Keeps the fields of these names, passes over the others.
-pub struct KnownFields {
+pub(super) struct KnownFields {
     pub known: &'static [&'static str],
 }
 
 /// The fields found.
-pub struct Fields<'a> {
+pub(super) struct Fields<'a> {
     pub values: Vec<(&'static str, &'a RawValue)>,
     pub duplicate: Option<&'static str>,
     pub unknown: Option<String>,
@@ -68,12 +68,12 @@ impl<'de> Visitor<'de> for KnownFields {
 }
 
 /// Keeps the first `most` fields, counts all.
-pub struct EntriesVisitor {
+pub(super) struct EntriesVisitor {
     pub most: usize,
 }
 
 /// The fields found.
-pub struct Entries<'a> {
+pub(super) struct Entries<'a> {
     pub kept: Vec<(String, &'a RawValue)>,
     pub count: usize,
 }
@@ -100,12 +100,12 @@ impl<'de> Visitor<'de> for EntriesVisitor {
 }
 
 /// Keeps the first `most` items, counts all.
-pub struct ItemsVisitor {
+pub(super) struct ItemsVisitor {
     pub most: usize,
 }
 
 /// The items found.
-pub struct Items<'a> {
+pub(super) struct Items<'a> {
     pub kept: Vec<&'a RawValue>,
     pub count: usize,
 }

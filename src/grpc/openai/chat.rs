@@ -12,13 +12,13 @@ use crate::pb::{CreateChatCompletionRequest, CreateChatCompletionResponse, Strea
 use crate::service::{Answer, Call, Service};
 
 /// Chat completions over gRPC.
-pub struct Chat {
+pub(crate) struct Chat {
     service: Service,
 }
 
 impl Chat {
     /// The chat of `service`.
-    pub fn new(service: Service) -> Self {
+    pub(crate) fn new(service: Service) -> Self {
         Self { service }
     }
 

@@ -20,7 +20,11 @@ use crate::simulation::Directives;
 ///
 /// # Errors
 /// The first value that is missing or not well-formed, with its place.
-pub fn read(request: pb::CreateChatCompletionRequest, streamed: bool, strict: bool) -> Read<ChatRequest> {
+pub(crate) fn read(
+    request: pb::CreateChatCompletionRequest,
+    streamed: bool,
+    strict: bool,
+) -> Read<ChatRequest> {
     Ok(ChatRequest {
         model: request.model,
         messages: collect(request.messages, read_message)?,
@@ -168,7 +172,7 @@ fn read_tool(index: usize, tool: pb::Tool, strict: bool) -> Read<Tool> {
 }
 
 /// The message for a whole answer.
-pub fn completion(head: ChatHead, completion: Completion) -> pb::CreateChatCompletionResponse {
+pub(super) fn completion(head: ChatHead, completion: Completion) -> pb::CreateChatCompletionResponse {
     pb::CreateChatCompletionResponse {
         id: head.id,
         created: head.created,
@@ -202,7 +206,7 @@ fn call(call: ToolCall) -> pb::ToolCall {
 }
 
 /// Makes an item of each event that a chat completion reports.
-pub struct ItemRenderer {
+pub(super) struct ItemRenderer {
     head: ChatHead,
     include_usage: bool,
     /// The kind of each choice's last call, which its arguments follow.
@@ -211,7 +215,7 @@ pub struct ItemRenderer {
 
 impl ItemRenderer {
     /// A renderer for the items of one answer.
-    pub fn new(head: ChatHead, include_usage: bool) -> Self {
+    pub(super) fn new(head: ChatHead, include_usage: bool) -> Self {
         Self { head, include_usage, calls: Vec::new() }
     }
 

@@ -4,7 +4,7 @@ mod chat;
 mod convert;
 mod models;
 
-pub use chat::Chat;
+pub(super) use chat::Chat;
 #[cfg(any(test, fuzzing))]
-pub use convert::read as read_chat_request;
-pub use models::Models;
+pub(crate) use convert::read as read_chat_request;
+pub(super) use models::Models;

@@ -7,13 +7,13 @@ use crate::pb::{GetModelRequest, GetModelResponse, ListModelsRequest, ListModels
 use crate::service::{Call, Service, models};
 
 /// The served models, over gRPC.
-pub struct Models {
+pub(crate) struct Models {
     service: Service,
 }
 
 impl Models {
     /// The models of `service`.
-    pub fn new(service: Service) -> Self {
+    pub(crate) fn new(service: Service) -> Self {
         Self { service }
     }
 }

@@ -1,4 +1,4 @@
 //! The OpenAI API's endpoints, one a file or folder.
 
-pub mod chat;
-pub mod models;
+pub(super) mod chat;
+pub(super) mod models;

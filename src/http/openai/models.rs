@@ -10,7 +10,7 @@ use crate::service::{Call, Service};
 
 /// The API's model object.
 #[derive(Serialize)]
-pub struct ModelObject {
+pub(crate) struct ModelObject {
     id: String,
     object: &'static str,
     created: i64,
@@ -25,19 +25,19 @@ impl From<Model> for ModelObject {
 
 /// The API's list of models.
 #[derive(Serialize)]
-pub struct ModelList {
+pub(crate) struct ModelList {
     object: &'static str,
     data: Vec<ModelObject>,
 }
 
 /// Lists the served models.
-pub async fn list(State(service): State<Service>, call: Call) -> Result<Json<ModelList>, ApiError> {
+pub(crate) async fn list(State(service): State<Service>, call: Call) -> Result<Json<ModelList>, ApiError> {
     let models = service.list_models(&call)?;
     Ok(Json(ModelList { object: "list", data: models.into_iter().map(ModelObject::from).collect() }))
 }
 
 /// One model, whose name may hold slashes.
-pub async fn get(
+pub(crate) async fn get(
     State(service): State<Service>,
     call: Call,
     name: Result<Path<String>, axum::extract::rejection::PathRejection>,

@@ -1,101 +1,198 @@
-//! An accepted socket: its options, and the deadline of every head that is read from it.
-//!
-//! hyper starts no timer while it finds out which protocol a peer speaks, and has one timer for both a slow head
-//! and an idle connection. So the deadline of heads is kept here: from the accept, and on HTTP/1 from the first
-//! byte of each further request, until the request is handed on. An HTTP/2 peer is watched by pings instead.
+//! An HTTP/1 connection: one answer at a time, and a deadline for every head.
 
+use std::convert::Infallible;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
+use axum::http::{Request, Response};
+use futures_util::FutureExt;
+use hyper::body::{Body as _, Incoming};
+use hyper::server::conn::http1::Builder;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-use super::reader::Reader;
-use super::requests::Requests;
-use crate::service::limits::LimitOptions;
+use super::request_body::Received;
+use super::response_body::ResponseBody;
+use super::stall::StallWatch;
+use super::{Context, ServeError, close_after};
+use crate::ops::lifecycle::{Deadline, Phase};
 
-/// What every HTTP/2 connection begins with (RFC 9113, 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// The largest request head, in bytes.
+const MAX_HEAD: usize = 64 * 1024;
 
-/// How much may wait in a socket that has not been sent.
-const UNSENT: u32 = 128 * 1024;
+/// What may wait to be sent: hyper's 400 KiB would be 4 GB for ten thousand clients that read nothing.
+const SEND_BUFFER: usize = 64 * 1024;
 
-/// Sets the options of an accepted socket.
-///
-/// # Errors
-/// The system's, where the peer has gone already.
-pub fn configure(socket: &TcpStream, limits: &LimitOptions) -> io::Result<()> {
-    // Without it a token waits 40 ms for the acknowledgement of the one before.
-    socket.set_nodelay(true)?;
-    // Room for more is told as soon as the peer has taken some of it, and not first when a third of what the system
-    // would buffer is free: a reader that is slow is told from one that takes nothing.
-    let socket = SockRef::from(socket);
-    socket.set_tcp_notsent_lowat(UNSENT)?;
-    if !limits.peer_timeout.is_zero() {
-        socket.set_tcp_user_timeout(Some(limits.peer_timeout))?;
-        let between = (limits.peer_timeout / 3).max(Duration::from_secs(1));
-        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(between).with_interval(between))?;
-    }
-    Ok(())
+/// State shared by everything that serves one connection: is a head or a body in flight, how many requests have begun
+/// and are open, has the client stalled, is the next answer the last.
+pub(super) struct State {
+    context: Arc<Context>,
+    /// Requests whose head has been read.
+    begun: AtomicUsize,
+    /// Requests that have not been answered to the end.
+    open: AtomicUsize,
+    /// Whether the bytes that arrive belong to a request's body.
+    in_body: AtomicBool,
+    /// Whether a head has begun to arrive and has not been read whole.
+    in_head: AtomicBool,
+    is_last: AtomicBool,
+    stall: Arc<StallWatch>,
 }
 
-/// A socket whose heads have a deadline.
-pub struct Socket {
-    socket: TcpStream,
-    requests: Arc<Requests>,
-    reader: Arc<Reader>,
+/// Serves the connection until its peer, its age, a stalled client or the server ends it. `deadline` is that of the
+/// first head.
+///
+/// # Errors
+/// Why the connection did not end well.
+pub(super) async fn serve<S>(
+    socket: S,
+    deadline: Pin<Box<Sleep>>,
+    context: Arc<Context>,
+) -> Result<(), ServeError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let limits = context.limits.clone();
+    let state = Arc::new(State {
+        context,
+        begun: AtomicUsize::new(0),
+        open: AtomicUsize::new(0),
+        in_body: AtomicBool::new(false),
+        in_head: AtomicBool::new(false),
+        is_last: AtomicBool::new(false),
+        stall: StallWatch::new(),
+    });
+    let io = HeadDeadline {
+        socket,
+        state: Arc::clone(&state),
+        timeout: limits.head_timeout,
+        deadline: Some(deadline),
+        begun: 0,
+    };
+    let answer = {
+        let state = Arc::clone(&state);
+        service_fn(move |request| answer(Arc::clone(&state), request))
+    };
+    // hyper's timer of a head also runs while the connection is idle (hyper#1628), so it gets the longer time, and the
+    // shorter one of a head is kept by `HeadDeadline`. Tests: `an_idle_connection_outlives_the_head_timeout_and_not_its_own`,
+    // `a_slow_second_head_is_gone_like_a_slow_first`. A timeout without a timer would panic.
+    let mut builder = Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(limits.idle_timeout);
+    builder.max_header_size(MAX_HEAD).max_buf_size(SEND_BUFFER);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(io), answer));
+    let mut leaving = pin!(leaving(&state).fuse());
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => return Ok(ended?),
+            () = state.stall.stalled(limits.reader_timeout) => return Err("its client read nothing".into()),
+            () = &mut leaving => connection.as_mut().graceful_shutdown(),
+        }
+    }
+}
+
+async fn answer(
+    state: Arc<State>,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody<OpenRequest>>, Infallible> {
+    let open = state.begin(!request.body().is_end_stream());
+    let (mut response, reservation) =
+        state.context.answer(request, Received::Http1(Arc::clone(&state))).await;
+    if state.is_last.load(Ordering::Relaxed) || state.context.lifecycle().is_closing() {
+        close_after(&mut response);
+    }
+    if let Some(Deadline(deadline)) = response.extensions().get() {
+        state.stall.ends_at(*deadline);
+    }
+    let stall = Arc::clone(&state.stall);
+    Ok(response.map(|body| ResponseBody::http1(body, stall, (open, reservation))))
+}
+
+/// Waits until the connection has to be closed: it is old, or the server closes.
+///
+/// hyper closes an idle connection at once, over a request that may be on its way (hyper#3808). Where there is time,
+/// the peer learns it from the next answer; where there is none, a head that has begun is answered. Tests:
+/// `an_old_connection_leaves_no_request_without_an_answer`, `a_second_request_whose_head_had_begun_gets_its_503_too`.
+async fn leaving(state: &State) {
+    let mut closing = pin!(state.context.lifecycle().reached(Phase::Closing));
+    tokio::select! {
+        () = &mut closing => {}
+        () = state.context.aged() => {
+            state.is_last.store(true, Ordering::Relaxed);
+            closing.await;
+        }
+    }
+    if state.is_in_head() {
+        // Its answer closes the connection.
+        std::future::pending::<()>().await;
+    }
+}
+
+impl State {
+    /// Counts a request, which has a body or not; it is open until the guard is dropped.
+    fn begin(self: &Arc<Self>, has_body: bool) -> OpenRequest {
+        self.in_head.store(false, Ordering::Relaxed);
+        self.in_body.store(has_body, Ordering::Relaxed);
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.open.fetch_add(1, Ordering::Relaxed);
+        OpenRequest(Arc::clone(self))
+    }
+
+    /// Notes that a request's body is complete: the next bytes are a head.
+    pub(super) fn end_body(&self) {
+        self.in_body.store(false, Ordering::Relaxed);
+    }
+
+    fn is_in_head(&self) -> bool {
+        self.in_head.load(Ordering::Relaxed)
+    }
+
+    /// Looks at bytes that have arrived.
+    fn note(&self, bytes: &[u8]) {
+        // Empty lines between two requests begin none (RFC 9112, 2.2).
+        let is_blank = || bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n'));
+        if !self.in_body.load(Ordering::Relaxed) && !is_blank() {
+            self.in_head.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A request that has not been answered to its end.
+pub(super) struct OpenRequest(Arc<State>);
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A socket whose heads have a deadline: from the accept, and for each further request from its first byte, until the
+/// request is handed on.
+struct HeadDeadline<S> {
+    socket: S,
+    state: Arc<State>,
     timeout: Duration,
     /// Runs while a head is awaited or read.
     deadline: Option<Pin<Box<Sleep>>>,
     /// How many requests had begun when the deadline was set.
     begun: usize,
-    /// How much of the preface has come; `None` once it is known which protocol this is.
-    preface: Option<usize>,
 }
 
-impl Socket {
-    /// A socket that has just been accepted.
-    pub fn new(socket: TcpStream, requests: Arc<Requests>, reader: Arc<Reader>, timeout: Duration) -> Self {
-        let deadline = Some(Box::pin(sleep(timeout)));
-        Self { socket, requests, reader, timeout, deadline, begun: 0, preface: Some(0) }
-    }
-
-    /// Looks at bytes that have come.
-    fn note(&mut self, bytes: &[u8]) {
-        if let Some(seen) = self.preface {
-            let compared = bytes.len().min(PREFACE.len() - seen);
-            self.preface = match seen + compared {
-                _ if bytes[..compared] != PREFACE[seen..seen + compared] => None,
-                length if length < PREFACE.len() => Some(length),
-                _ => {
-                    self.requests.note_http2();
-                    self.deadline = None;
-                    None
-                }
-            };
-        }
-        // Empty lines between two requests begin none (RFC 9112, 2.2).
-        if !self.requests.is_in_body()
-            && !self.requests.is_http2()
-            && !bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n'))
-        {
-            self.requests.begin_head();
-        }
-    }
-
-    /// Ready when a head has taken too long. It has its time from when nothing else is being answered.
-    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let begun = self.requests.begun();
+impl<S> HeadDeadline<S> {
+    /// Ready when a head has taken too long. Its time begins when no other request is being answered.
+    fn poll_deadline(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        let begun = self.state.begun.load(Ordering::Relaxed);
         if begun != self.begun {
             self.begun = begun;
             self.deadline = None;
         }
-        if self.deadline.is_none() && self.requests.is_in_head() && self.requests.open() == 0 {
+        let is_idle = self.state.open.load(Ordering::Relaxed) == 0;
+        if self.deadline.is_none() && self.state.is_in_head() && is_idle {
             self.deadline = Some(Box::pin(sleep(self.timeout)));
         }
         match &mut self.deadline {
@@ -105,36 +202,40 @@ impl Socket {
     }
 }
 
-impl AsyncRead for Socket {
+impl<S: AsyncRead + Unpin> AsyncRead for HeadDeadline<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
+        cx: &mut TaskContext<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        // Before the bytes, or a peer that sends one now and then would never be asked for the time.
+        // Before the bytes, or the timer of a peer that sends one now and then would never be polled.
         if this.poll_deadline(cx).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.socket).poll_read(cx, buffer))?;
-        this.note(&buffer.filled()[before..]);
+        this.state.note(&buffer.filled()[before..]);
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Socket {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for HeadDeadline<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.socket).poll_write(cx, bytes));
-        self.reader.took();
+        self.state.stall.progressed();
         Poll::Ready(written)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.socket).poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 
@@ -144,33 +245,11 @@ impl AsyncWrite for Socket {
 
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
+        cx: &mut TaskContext<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, bytes));
-        self.reader.took();
+        self.state.stall.progressed();
         Poll::Ready(written)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::net::TcpListener;
-
-    use super::*;
-    use crate::config::Config;
-
-    #[tokio::test]
-    async fn an_accepted_socket_waits_for_no_acknowledgement_and_notices_a_vanished_peer() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
-        let peer = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("a connection");
-
-        configure(&peer, &Config::default().limits).expect("it is there");
-
-        assert!(peer.nodelay().expect("an option"));
-        let socket = SockRef::from(&peer);
-        assert_eq!(socket.tcp_user_timeout().expect("an option"), Some(Duration::from_secs(30)));
-        assert!(socket.keepalive().expect("an option"));
-        assert_eq!(socket.tcp_keepalive_time().expect("an option"), Duration::from_secs(10));
     }
 }

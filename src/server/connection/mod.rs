@@ -1,54 +1,73 @@
-//! The accept loop, the same for every door, and one connection's life.
+//! The accept loop, the same for every listener, and the life of a connection: find out its protocol, then serve it.
+//!
+//! HTTP/1 and HTTP/2 have a state each (`http1`, `http2`); what bounds the bodies of both is in `request_body` and
+//! `response_body`, and what ends an answer that its client does not read in `stall`.
 
-use std::convert::Infallible;
+mod detect;
+mod http1;
+mod http2;
+mod request_body;
+mod response_body;
+mod socket;
+mod stall;
+
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::{HeaderValue, Request, Response, Version, header};
-use futures_util::FutureExt;
-use hyper::body::{Body as _, Incoming};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
+use axum::http::{HeaderValue, Request, Response, header};
+use hyper::body::Incoming;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use super::access_log::AccessLog;
-use super::reader::{ReadBody, Reader, StreamExecutor};
-use super::requests::Requests;
-use super::socket::{self, Socket};
-use super::upload::{self, BodyEnd, Bounds};
+use super::access_log::{AccessLog, LoggedBody};
+use crate::ops::lifecycle::{Lifecycle, Phase};
+use crate::ops::limits::ConnectionLimits;
+use crate::ops::memory::Reservation;
 use crate::service::Service;
-use crate::service::lifecycle::{Deadline, Phase};
-use crate::service::limits::LimitOptions;
+use detect::Version;
+use request_body::{Bounds, Received};
 
 /// All open connections of a server.
 #[derive(Clone, Debug)]
-pub struct Connections {
-    service: Service,
+pub(super) struct Connections {
+    lifecycle: Lifecycle,
     tasks: TaskTracker,
     /// Ends whatever is left, at once.
     end: CancellationToken,
 }
 
+/// What the connections of one listener share.
+pub(super) struct Context {
+    /// What answers their requests.
+    pub access_log: AccessLog,
+    /// The service behind it.
+    pub service: Service,
+    /// What bounds them.
+    pub limits: ConnectionLimits,
+}
+
+type ServeError = Box<dyn std::error::Error + Send + Sync>;
+
 impl Connections {
-    /// No connections yet, to the doors of `service`.
-    pub fn new(service: Service) -> Self {
-        Self { service, tasks: TaskTracker::new(), end: CancellationToken::new() }
+    /// No connections yet.
+    pub(super) fn new(lifecycle: Lifecycle) -> Self {
+        Self { lifecycle, tasks: TaskTracker::new(), end: CancellationToken::new() }
     }
 
-    /// Accepts connections to a door until the server closes; beyond `places` they wait.
-    pub fn accept(&self, listener: TcpListener, access_log: AccessLog, places: Arc<Semaphore>) {
-        self.tasks.spawn(self.clone().accept_all(listener, access_log, places));
+    /// Accepts connections until the server closes; those beyond the `slots` wait.
+    pub(super) fn accept(&self, listener: TcpListener, context: Arc<Context>, slots: Arc<Semaphore>) {
+        self.tasks.spawn(self.clone().accept_all(listener, context, slots));
     }
 
     /// Runs something beside the connections until the server closes.
-    pub fn beside(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let (lifecycle, end) = (self.service.lifecycle().clone(), self.end.clone());
+    pub(super) fn beside(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let (lifecycle, end) = (self.lifecycle.clone(), self.end.clone());
         self.tasks.spawn(async move {
             tokio::select! {
                 () = task => {}
@@ -59,24 +78,24 @@ impl Connections {
     }
 
     /// Waits until every connection has ended; no more are accepted by then.
-    pub async fn ended(&self) {
+    pub(super) async fn ended(&self) {
         self.tasks.close();
         self.tasks.wait().await;
     }
 
     /// Ends every connection at once.
-    pub fn end(&self) {
+    pub(super) fn end(&self) {
         self.end.cancel();
     }
 
-    async fn accept_all(self, listener: TcpListener, access_log: AccessLog, places: Arc<Semaphore>) {
-        let mut closing = pin!(self.service.lifecycle().reached(Phase::Closing));
+    async fn accept_all(self, listener: TcpListener, context: Arc<Context>, slots: Arc<Semaphore>) {
+        let mut closing = pin!(self.lifecycle.reached(Phase::Closing));
         loop {
-            // The place after the socket: doors share the places, and one without visitors must not keep any.
+            // The slot after the socket: listeners share the slots, and one without clients must not keep any.
             let accept = async {
                 let (socket, _) = listener.accept().await?;
-                let place = Arc::clone(&places).acquire_owned().await.expect("nobody closes the semaphore");
-                Ok((socket, place))
+                let slot = Arc::clone(&slots).acquire_owned().await.expect("the semaphore is never closed");
+                Ok((socket, slot))
             };
             let accepted = tokio::select! {
                 accepted = accept => accepted,
@@ -84,8 +103,8 @@ impl Connections {
                 () = self.end.cancelled() => return,
             };
             match accepted {
-                Ok((socket, place)) => {
-                    self.tasks.spawn(self.clone().serve(socket, access_log.clone(), place));
+                Ok((socket, slot)) => {
+                    self.tasks.spawn(self.clone().run(socket, Arc::clone(&context), slot));
                 }
                 Err(error) => recover(error).await,
             }
@@ -93,136 +112,80 @@ impl Connections {
     }
 
     /// One connection, until its peer, its age or the server ends it.
-    async fn serve(self, socket: TcpStream, access_log: AccessLog, _place: OwnedSemaphorePermit) {
-        let limits = self.service.limits();
-        if let Err(error) = socket::configure(&socket, limits) {
+    async fn run(self, socket: TcpStream, context: Arc<Context>, _slot: OwnedSemaphorePermit) {
+        if let Err(error) = socket::configure(&socket, &context.limits) {
             debug!("a connection was gone before it was served: {error}");
             return;
         }
-        let _open = OpenConnection::count(&self.service);
-        let reader = Reader::new();
-        let requests = Arc::new(Requests::default());
-        let socket = Socket::new(socket, Arc::clone(&requests), Arc::clone(&reader), limits.head_timeout);
-        let peer = Peer {
-            service: self.service.clone(),
-            access_log,
-            requests: Arc::clone(&requests),
-            reader: Arc::clone(&reader),
-        };
-        let answer = hyper::service::service_fn(move |request| peer.clone().answer(request));
-        let streams = StreamExecutor { timeout: limits.reader_timeout, requests: Arc::clone(&requests) };
-        let protocols = protocols(limits, streams);
-        let mut connection = pin!(protocols.serve_connection(TokioIo::new(socket), answer));
-        let mut leaving = pin!(self.leaving(&requests).fuse());
-        let ended = loop {
-            tokio::select! {
-                ended = connection.as_mut() => break ended,
-                () = self.end.cancelled() => break Ok(()),
-                // On HTTP/2 each stream has a reader of its own, and this one waits for ever.
-                () = reader.stalled(limits.reader_timeout) => break Err("its reader took nothing".into()),
-                () = requests.given_up(limits.reader_timeout) => break Err("its readers took nothing".into()),
-                () = &mut leaving => connection.as_mut().graceful_shutdown(),
-            }
+        let _open = OpenConnection::count(&context.service);
+        let ended = tokio::select! {
+            ended = serve(socket, context) => ended,
+            () = self.end.cancelled() => Ok(()),
         };
         if let Err(error) = ended {
             debug!("a connection ended: {error}");
         }
     }
+}
 
-    /// Waits until a connection has to be asked to leave: it is old, its readers stall, or the server closes.
-    ///
-    /// hyper closes an idle HTTP/1 connection at once, over a request that may be on its way. Where there is time, its
-    /// peer is told with the next answer; where there is none, a head that has begun is answered.
-    async fn leaving(&self, requests: &Requests) {
-        let closing = self.service.lifecycle().reached(Phase::Closing);
-        let mut closing = pin!(closing);
-        tokio::select! {
-            () = &mut closing => {}
-            () = requests.too_many_stalled() => return,
-            () = self.aged() => {
-                requests.close_after_next();
-                tokio::select! {
-                    () = &mut closing => {}
-                    () = requests.speaks_http2() => return,
-                }
-            }
+/// Serves what the peer turns out to speak. A peer that has sent nothing when the server closes is let go.
+async fn serve(socket: TcpStream, context: Arc<Context>) -> Result<(), ServeError> {
+    // hyper starts no timer before it has read something (hyper#3756): a silent peer would stay for ever. Test:
+    // `a_peer_that_does_not_come_to_the_point_is_gone_in_its_time`.
+    let mut deadline = Box::pin(sleep(context.limits.head_timeout));
+    let closing = context.service.lifecycle().reached(Phase::Closing);
+    let Some((version, io)) = detect::detect(socket, closing, deadline.as_mut()).await? else {
+        return Ok(());
+    };
+    // Boxed apart, or each connection would take as much memory as the larger kind.
+    match version {
+        Version::Http1 => Box::pin(http1::serve(io, deadline, context)).await,
+        Version::Http2 => {
+            drop(deadline);
+            Box::pin(http2::serve(io, context)).await
         }
-        if requests.is_in_head() {
-            // What looked like a head may have been a preface.
-            requests.speaks_http2().await;
-        }
+    }
+}
+
+impl Context {
+    /// Answers one request, whose body is bounded and reported as `received`; gives the answer and what holds it.
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        received: Received,
+    ) -> (Response<LoggedBody>, Reservation) {
+        let (head, body) = request.into_parts();
+        let exchange = self.access_log.open(&head);
+        let reservation = self.service.memory().reservation();
+        let bounds = Bounds {
+            route: exchange.route(),
+            service: &self.service,
+            reservation: reservation.clone(),
+            received,
+        };
+        let body = request_body::bounded(&head, body, bounds);
+        let request = Request::from_parts(head, body);
+        (self.access_log.answer(exchange, reservation.clone(), request).await, reservation)
+    }
+
+    fn lifecycle(&self) -> &Lifecycle {
+        self.service.lifecycle()
     }
 
     /// Waits until a connection that begins now is old.
     async fn aged(&self) {
-        let age = self.service.limits().max_connection_age;
+        let age = self.limits.max_connection_age;
         if age.is_zero() {
             std::future::pending::<()>().await;
         }
         // So that clients who came together do not come back together.
-        tokio::time::sleep(age.mul_f64(rand::random_range(0.9..=1.1))).await;
+        sleep(age.mul_f64(rand::random_range(0.9..=1.1))).await;
     }
 }
 
-/// Who is at the other end of a connection, and what answers there.
-#[derive(Clone)]
-struct Peer {
-    service: Service,
-    access_log: AccessLog,
-    requests: Arc<Requests>,
-    reader: Arc<Reader>,
-}
-
-impl Peer {
-    async fn answer(self, request: Request<Incoming>) -> Result<Response<ReadBody>, Infallible> {
-        let reader = Reader::current(&self.reader);
-        let open = self.requests.begin(!request.body().is_end_stream());
-        if self.requests.open() == self.service.limits().max_streams_per_connection {
-            self.service.metrics().connections_at_stream_limit.inc();
-        }
-        let is_http2 = request.version() == Version::HTTP_2;
-        let (head, body) = request.into_parts();
-        let route = self.access_log.classify(&head);
-        let upload = self.service.uploads().upload();
-        let uploaded = CancellationToken::new();
-        let end = BodyEnd { requests: Arc::clone(&self.requests), uploaded: uploaded.clone() };
-        let bounds = Bounds { route, service: &self.service, upload: upload.clone(), end };
-        let body = upload::bounded(&head, body, bounds);
-        let request = Request::from_parts(head, body);
-        let mut response = self.access_log.answer(route, upload.clone(), request).await;
-        let is_last = self.requests.is_last() || self.service.lifecycle().is_closing();
-        if !is_http2 && is_last {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        if let Some(Deadline(deadline)) = response.extensions().get() {
-            reader.ends_at(*deadline);
-        }
-        Ok(response.map(|body| ReadBody::new(body, reader, is_http2.then_some(uploaded), (open, upload))))
-    }
-}
-
-/// How both protocols are spoken, and what bounds their peers.
-///
-/// hyper panics over a timeout without a timer. Its limits on resets that a peer causes, in number and at once,
-/// are left at their defaults: they end a rapid reset with GOAWAY.
-fn protocols(limits: &LimitOptions, streams: StreamExecutor) -> Builder<StreamExecutor> {
-    const HEAD: usize = 64 * 1024;
-    const HEAD_HTTP2: u32 = 16 * 1024;
-    // hyper's 400 KiB a stream would be 4 GB for ten thousand readers that take nothing.
-    const SEND_BUFFER: usize = 64 * 1024;
-
-    let mut http = Builder::new(streams);
-    // It runs while a connection is idle as well; the shorter time of a head is the socket's to keep.
-    http.http1().timer(TokioTimer::new()).header_read_timeout(limits.idle_timeout).max_buf_size(HEAD);
-    let pings = (!limits.ping_interval.is_zero()).then_some(limits.ping_interval);
-    http.http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(u32::try_from(limits.max_streams_per_connection).unwrap_or(u32::MAX))
-        .max_header_list_size(HEAD_HTTP2)
-        .max_send_buf_size(SEND_BUFFER)
-        .keep_alive_interval(pings)
-        .keep_alive_timeout(limits.ping_timeout);
-    http
+/// Marks an HTTP/1 answer as the connection's last.
+fn close_after(response: &mut Response<LoggedBody>) {
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
 }
 
 /// Counts a connection as open until it is dropped.
@@ -242,12 +205,12 @@ impl Drop for OpenConnection {
     }
 }
 
-/// A connection that was gone before it was accepted is nobody's loss. Anything else, such as too many open
-/// files, lasts: waiting lets some of it pass, and neither spins nor ends the loop.
+/// A connection that was gone before it was accepted is no loss. Anything else, such as too many open files, lasts:
+/// waiting lets some of it pass, and neither spins nor ends the loop.
 async fn recover(error: io::Error) {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset};
     if !matches!(error.kind(), ConnectionAborted | ConnectionReset) {
         warn!("cannot accept a connection: {error}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        sleep(Duration::from_millis(100)).await;
     }
 }

@@ -1,5 +1,5 @@
-//! A request's body on its way in: within its size, its time, and the budget of all bodies; and never left half
-//! read, or the answer that refused it would be lost with the connection.
+//! A request's body as it arrives: bounded in size and time and by the memory budget; and never left half read, or
+//! the answer that refused it would be lost with the connection.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,40 +17,40 @@ use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::requests::Requests;
+use super::http1;
 use crate::error::ApiError;
+use crate::ops::lifecycle::Phase;
+use crate::ops::memory::Reservation;
 use crate::route::{Access, Endpoint, Protocol, Route};
 use crate::service::Service;
-use crate::service::lifecycle::Phase;
-use crate::service::uploads::Upload;
 
-/// How long an upload that nobody wants is read on.
+/// How long a body that is not wanted is read on, so that the answer to it arrives.
 const LINGER: Duration = Duration::from_secs(5);
 /// The same while the server closes, which waits for it.
 const LINGER_CLOSING: Duration = Duration::from_millis(500);
 
-/// What bounds a body, and who is notified of its end.
-pub struct Bounds<'a> {
+/// What bounds a body, and what is notified of its end.
+pub(super) struct Bounds<'a> {
     /// The request's row of the route table.
     pub route: Route,
     /// Its limits, and its phase.
     pub service: &'a Service,
-    /// What the body holds of the budget of all bodies.
-    pub upload: Upload,
+    /// What the body holds of the memory budget.
+    pub reservation: Reservation,
     /// Notified of its end.
-    pub end: BodyEnd,
+    pub received: Received,
 }
 
 /// Bounds the body of the request with this head.
-pub fn bounded(head: &Parts, body: Incoming, bounds: Bounds<'_>) -> Body {
-    let Bounds { route, service, upload, end } = bounds;
+pub(super) fn bounded(head: &Parts, body: Incoming, bounds: Bounds<'_>) -> Body {
+    let Bounds { route, service, reservation, received } = bounds;
     if body.is_end_stream() {
-        end.reached();
+        received.notify();
         return Body::new(body);
     }
     let max_body = service.limits().max_body;
     let is_grpc = route.protocol == Protocol::Grpc;
-    // Reflection asks as long as it likes, though not as much.
+    // A reflection stream may stay open as long as its client likes, but not ask as much.
     let is_open_ended = route.endpoint == Endpoint::Reflection;
     let needs_no_key = is_open_ended || is_grpc && route.access == Access::Open;
     let limit = if needs_no_key { max_body.min(QUESTIONS) } else { max_body };
@@ -60,8 +60,8 @@ pub fn bounded(head: &Parts, body: Incoming, bounds: Bounds<'_>) -> Body {
         head.headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(CONTINUE));
     Body::new(Bounded {
         body: Some(body),
-        upload: (!needs_no_key).then_some(upload),
-        end,
+        reservation: (!needs_no_key).then_some(reservation),
+        received,
         limit,
         left: limit + message_head,
         is_open_ended,
@@ -79,40 +79,42 @@ const CONTINUE: &[u8] = b"100-continue";
 const MESSAGE_HEAD: u64 = 5;
 
 /// All questions of one stream that needs no key, some hundred. They are not held of the budget, where they could
-/// take the room of those who have one.
+/// crowd out callers with a key.
 const QUESTIONS: u64 = 16 * 1024;
 
-/// Whom to tell that nothing more of a body comes.
+/// What is notified that a body is complete, or is no longer wanted.
 #[derive(Clone)]
-pub struct BodyEnd {
+pub(super) enum Received {
     /// The connection, whose next bytes are a head.
-    pub requests: Arc<Requests>,
+    Http1(Arc<http1::State>),
     /// The answer, which may end now.
-    pub uploaded: CancellationToken,
+    Http2(CancellationToken),
 }
 
-impl BodyEnd {
-    fn reached(&self) {
-        self.requests.end_body();
-        self.uploaded.cancel();
+impl Received {
+    fn notify(&self) {
+        match self {
+            Self::Http1(state) => state.end_body(),
+            Self::Http2(answer) => answer.cancel(),
+        }
     }
 }
 
 struct Bounded {
     body: Option<Incoming>,
-    /// Its part of the budget of all bodies; `None` where it takes none.
-    upload: Option<Upload>,
-    end: BodyEnd,
-    /// The largest body, as it is told, and how much is left.
+    /// Its part of the memory budget; `None` where it takes none.
+    reservation: Option<Reservation>,
+    received: Received,
+    /// The largest body, as the error reports it, and how much of that is left.
     limit: u64,
     left: u64,
-    /// A stream of questions that nobody has to come to an end with.
+    /// A stream of questions without a deadline.
     is_open_ended: bool,
     deadline: Instant,
     service: Service,
-    /// Why it is waited for no longer; made when the body first has to be waited for.
+    /// Why the body is no longer waited for; made when it first has to be.
     cut: Option<BoxFuture<'static, ApiError>>,
-    /// Whether the caller sends it: one that waits for `100 Continue` does so once it is asked for.
+    /// Whether the client sends it: one that waits for `100 Continue` does so once the body is polled.
     is_coming: bool,
 }
 
@@ -120,7 +122,7 @@ impl Bounded {
     fn admit(&mut self, data: &Bytes) -> Result<(), ApiError> {
         self.left =
             self.left.checked_sub(data.len() as u64).ok_or(ApiError::TooLarge { limit: self.limit })?;
-        self.upload.as_ref().map_or(Ok(()), |upload| upload.hold(data.len()))
+        self.reservation.as_ref().map_or(Ok(()), |reservation| reservation.hold(data.len()))
     }
 
     fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<ApiError> {
@@ -132,7 +134,7 @@ impl Bounded {
     }
 }
 
-/// Waits until a body is waited for no longer: it has had its time, or the server takes no more requests.
+/// Waits until a body is no longer waited for: it has had its time, or the server takes no more requests.
 async fn cut(deadline: Instant, service: Service) -> ApiError {
     tokio::select! {
         () = sleep_until(deadline) => ApiError::BodyTimeout { limit: service.limits().body_timeout },
@@ -154,12 +156,12 @@ impl hyper::body::Body for Bounded {
         let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
             let why = ready!(this.poll_cut(cx));
             // The answer to that does not wait for the rest.
-            this.end.reached();
+            this.received.notify();
             return Poll::Ready(Some(Err(why.into())));
         };
         if !matches!(frame, Some(Ok(_))) {
             this.body = None;
-            this.end.reached();
+            this.received.notify();
         }
         Poll::Ready(frame.map(|frame| {
             let frame = frame?;
@@ -181,10 +183,10 @@ impl hyper::body::Body for Bounded {
 
 impl Drop for Bounded {
     fn drop(&mut self) {
-        let end = self.end.clone();
+        let received = self.received.clone();
         let has_rest = self.is_coming && !self.is_open_ended;
         let Some(mut body) = self.body.take().filter(|body| has_rest && !body.is_end_stream()) else {
-            return end.reached();
+            return received.notify();
         };
         let lifecycle = self.service.lifecycle().clone();
         // Ends by itself: with the body, with the connection, or when the time is up.
@@ -200,7 +202,7 @@ impl Drop for Bounded {
                 () = sleep(LINGER) => {}
                 () = closing => {}
             }
-            end.reached();
+            received.notify();
         });
     }
 }

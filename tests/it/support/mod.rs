@@ -9,7 +9,7 @@ pub mod raw;
 use std::time::Duration;
 
 use tokenecho::Server;
-use tokenecho::server::{Addresses, Builder};
+use tokenecho::{Addresses, Builder};
 
 /// A server to ask, in this process or in one of its own.
 pub trait Target {
@@ -53,5 +53,5 @@ pub async fn metric(server: &impl Target, series: &str) -> u64 {
 
 /// With the operators' door open, on a free port.
 pub fn with_admin(builder: Builder) -> Builder {
-    builder.configure(|config| config.doors.admin_port = Some(tokenecho::config::Port::At(0)))
+    builder.configure(|config| config.listeners.admin_port = Some(tokenecho::config::Port::At(0)))
 }

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokenecho::server::Addresses;
+use tokenecho::Addresses;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 
@@ -67,7 +67,7 @@ impl Process {
             ("TOKENECHO_REPLY_PREFIX", ""),
             ("TOKENECHO_TTFT", "0"),
             ("TOKENECHO_ITL", "0"),
-            ("RUST_LOG", "info,tokenecho::service::record=warn"),
+            ("RUST_LOG", "info,tokenecho::ops::request_log=warn"),
         ];
         Self::start(arguments, &environment).await
     }

@@ -13,7 +13,7 @@ use crate::service::{Call, Service};
 use response::{ChatCompletion, ChunkRenderer};
 
 /// Answers a conversation, at once or as a stream of chunks.
-pub async fn create(
+pub(crate) async fn create(
     State(service): State<Service>,
     call: Call,
     body: JsonBody,

@@ -29,7 +29,7 @@ impl Envelope {
 
 /// The API's chat completion object.
 #[derive(Serialize)]
-pub struct ChatCompletion {
+pub(super) struct ChatCompletion {
     #[serde(flatten)]
     envelope: Envelope,
     choices: Vec<ChoiceObject>,
@@ -83,7 +83,7 @@ impl<S> CallObject<S> {
 
 impl ChatCompletion {
     /// The object for a whole answer.
-    pub fn new(head: ChatHead, completion: Completion) -> Self {
+    pub(super) fn new(head: ChatHead, completion: Completion) -> Self {
         Self {
             envelope: Envelope::new(head, "chat.completion"),
             choices: completion.choices.into_iter().enumerate().map(ChoiceObject::new).collect(),
@@ -158,7 +158,7 @@ impl From<Usage> for UsageObject {
 ///
 /// All chunks of a stream begin and end alike, so both ends are written once and then copied: a token costs a
 /// few copies and the escaping of its text.
-pub struct ChunkRenderer {
+pub(super) struct ChunkRenderer {
     /// From `data: {` up to the opening bracket of `choices`.
     opening: Vec<u8>,
     /// From the closing bracket of `choices` to the empty line.
@@ -170,7 +170,7 @@ pub struct ChunkRenderer {
 
 impl ChunkRenderer {
     /// A renderer for the chunks of one answer.
-    pub fn new(head: ChatHead, include_usage: bool) -> Self {
+    pub(super) fn new(head: ChatHead, include_usage: bool) -> Self {
         let mut opening = Vec::with_capacity(256);
         write_json(&mut opening, &Envelope::new(head, "chat.completion.chunk"));
         opening.truncate(opening.len() - b"}\n\n".len());

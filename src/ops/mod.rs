@@ -1,0 +1,14 @@
+//! What operators set and see: limits, the memory budget, the phase of the server, logs and metrics.
+//!
+//! Each request is an [`exchange`]: facts that the layers note on its way, and observers that see them when it closes.
+
+pub(crate) mod exchange;
+pub(crate) mod lifecycle;
+pub(crate) mod limits;
+pub(crate) mod logs;
+pub(crate) mod memory;
+pub(crate) mod metrics;
+mod request_log;
+mod system;
+
+pub(crate) use request_log::RequestLog;

@@ -1,0 +1,98 @@
+//! The log line of each request.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use tracing::{Level, debug, enabled, info};
+use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
+
+use super::exchange::{Closed, Observer};
+use crate::engine::Usage;
+use crate::route::Protocol;
+
+/// Logs every exchange: `POST /v1/chat/completions 200 in 41 ms`, with what is known of it as fields.
+///
+/// User text is written with its control, direction and escape characters escaped.
+pub(crate) struct RequestLog;
+
+impl Observer for RequestLog {
+    fn closed(&self, closed: &Closed<'_>) {
+        // Nothing is put together for a line that is filtered out.
+        if !enabled!(Level::INFO) {
+            return;
+        }
+        let Closed { exchange, facts, status, left, duration } = closed;
+        let route = exchange.route();
+        let (protocol, endpoint) = (route.protocol.as_str(), route.endpoint.as_str());
+        let method = match route.protocol {
+            Protocol::Http => exchange.method().as_str(),
+            Protocol::Grpc => "gRPC",
+        };
+        let path = escaped(exchange.path());
+        let model = facts.model.as_deref().map(escaped);
+        let (model, error) = (model.as_deref(), facts.error.as_deref());
+        let ttft_ms = facts.ttft.map(milliseconds);
+        let duration_ms = milliseconds(*duration);
+        let Usage { prompt_tokens, completion_tokens, .. } = facts.usage;
+        macro_rules! line {
+            ($level:ident) => {
+                $level!(
+                    request_id = exchange.id(),
+                    trace_id = exchange.trace_id(),
+                    caller = facts.caller.as_deref(),
+                    protocol,
+                    endpoint,
+                    method = exchange.method().as_str(),
+                    path = &*path,
+                    model,
+                    status,
+                    error,
+                    ttft_ms,
+                    prompt_tokens,
+                    completion_tokens,
+                    duration_ms,
+                    left,
+                    "{method} {path} {status} in {duration_ms} ms"
+                )
+            };
+        }
+        // Probes come every few seconds and report nothing new.
+        if route.endpoint.is_operational() { line!(debug) } else { line!(info) }
+    }
+}
+
+/// User text for a log; most of it needs no escapes.
+fn escaped(text: &str) -> Cow<'_, str> {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.into();
+    }
+    text.chars()
+        .fold(String::new(), |mut escaped, c| {
+            use GeneralCategory::{Control, Format, LineSeparator, ParagraphSeparator};
+            // Controls, format characters (invisible, or reordering what is visible), and what breaks a line.
+            if matches!(c.general_category(), Control | Format | LineSeparator | ParagraphSeparator) {
+                escaped.extend(c.escape_unicode());
+            } else {
+                escaped.push(c);
+            }
+            escaped
+        })
+        .into()
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    // Microseconds are as fine as a log line needs.
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_text_cannot_break_or_disguise_a_log_line() {
+        let escaped = escaped("a\nb\u{1b}[31m\u{202e}\u{61c}\u{e0041}é");
+
+        assert_eq!(escaped, "a\\u{a}b\\u{1b}[31m\\u{202e}\\u{61c}\\u{e0041}é");
+    }
+}
