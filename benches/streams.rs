@@ -67,7 +67,7 @@ async fn main() -> Outcome<()> {
     Ok(())
 }
 
-/// A server that has answered once: what is made at the first request is not a stream's.
+/// A server that has answered once, so that memory allocated at the first request is not counted for the streams.
 async fn start() -> Outcome<Server> {
     let itl = format!("{}ms", ITL.as_millis());
     let server = Server::tokenecho("warn", &["--itl", &itl, "--api-metrics"]).await?;
@@ -75,7 +75,7 @@ async fn start() -> Outcome<Server> {
     Ok(server)
 }
 
-/// What all streams together came to; shown as a row of the table.
+/// The result of all streams together; shown as a row of the table.
 struct Measured {
     /// In seconds, by the server's histogram.
     p50: f64,
@@ -150,7 +150,7 @@ fn late(arrivals: &[Instant]) -> impl Iterator<Item = f64> {
     arrivals.iter().zip(due).skip(1).map(move |(arrival, due)| seconds(arrival) - due)
 }
 
-/// A histogram as Prometheus has it.
+/// A Prometheus histogram.
 struct Histogram {
     /// Upper bounds, and how many observations are below.
     buckets: Vec<(f64, f64)>,

@@ -70,7 +70,7 @@ struct Standing {
     share: f64,
 }
 
-/// Plays `request` on the bare server, then on tokenecho without and with a log line for each.
+/// Measures `request` on the bare server, then on tokenecho without and with a log line for each.
 async fn compare(request: &Request<Full<Bytes>>) -> Outcome<Vec<Standing>> {
     let quiet = Server::tokenecho("warn", &["--itl", "0"]).await?;
     let logging = Server::tokenecho("info", &["--itl", "0"]).await?;
@@ -94,7 +94,7 @@ async fn compare(request: &Request<Full<Bytes>>) -> Outcome<Vec<Standing>> {
     Ok(medians.into_iter().map(standing).collect())
 }
 
-/// A stream is what [`Score::events`] takes it for.
+/// Checks what [`Score::events`] relies on: an event of a stream is two line ends.
 fn check(body: &[u8]) -> Outcome<()> {
     let text = std::str::from_utf8(body)?;
     let events = text.lines().filter(|line| line.starts_with("data: ")).count();
@@ -104,7 +104,7 @@ fn check(body: &[u8]) -> Outcome<()> {
     Err(format!("a stream of {events} events with {} line ends", line_ends(body)).into())
 }
 
-/// What one round came to.
+/// The result of one round.
 #[derive(Clone, Copy, Default)]
 struct Score {
     requests: usize,
@@ -175,7 +175,7 @@ async fn call(mut connection: Connection, request: Request<Full<Bytes>>, end: In
     Ok(score)
 }
 
-/// The bare server's answer, told by the process that starts it.
+/// The variable that passes the bare server its answer.
 const ANSWER: &str = "TOKENECHO_BENCH_ANSWER";
 
 /// This program again, as the bare server that answers everything with `body`.
@@ -189,10 +189,10 @@ async fn start_bare_server(body: &[u8]) -> Outcome<Server> {
     .await
 }
 
-/// What tokenecho is measured by: hyper, and nothing else. It reads a request, and answers with constant
+/// What tokenecho is compared with: hyper, and nothing else. It reads a request, and answers with constant
 /// bytes.
 async fn bare_server(port: u16) -> Outcome<()> {
-    // Should the process that started it be killed, it does not stay for long.
+    // It ends by itself, in case the process that started it is killed.
     const LIFE: Duration = Duration::from_secs(300);
     let answer = Bytes::from(env::var(ANSWER)?);
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;

@@ -1,4 +1,4 @@
-//! An engine of one's own behind both protocols: it answers backwards.
+//! A custom engine behind both protocols: it answers backwards.
 //!
 //! ```sh
 //! cargo run --example custom_engine

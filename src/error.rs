@@ -18,10 +18,10 @@ pub enum ApiError {
          Bearer auth (i.e. Authorization: Bearer YOUR_KEY)."
     )]
     MissingKey,
-    /// The key is nobody's.
+    /// The key is not an accepted one.
     #[error("Incorrect API key provided.")]
     WrongKey,
-    /// A model this server was not told to serve.
+    /// A model that this server does not serve.
     #[error("The model `{0}` does not exist")]
     ModelNotFound(String),
     /// No such path.
@@ -80,15 +80,15 @@ pub enum ApiError {
     Internal,
 }
 
-/// A request that is at fault: what, where, and the API's code for it.
+/// An invalid request: what is wrong, where, and the API's code for it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct InvalidRequest {
     /// The sentence the caller reads.
     pub message: String,
-    /// The place of the fault, such as `messages[2].content[0].type`.
+    /// The place of the error, such as `messages[2].content[0].type`.
     pub param: Option<String>,
-    /// The API's code, such as `integer_below_min_value`; the API has none for a body that is no JSON.
+    /// The API's code, such as `integer_below_min_value`; the API has none for a body that is not JSON.
     pub code: Option<&'static str>,
 }
 
@@ -149,7 +149,7 @@ impl From<Custom> for ApiError {
     }
 }
 
-/// What the API reference says of a failure beside its message.
+/// The facts of a failure beside its message, as the API reference names them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// The status code of the API reference.
@@ -172,8 +172,8 @@ impl ApiError {
     /// This failure's row in the error table.
     pub fn facts(&self) -> Facts {
         match self {
-            Self::InvalidRequest(fault) => {
-                Facts { param: fault.param.clone(), ..facts(400, INVALID_REQUEST, fault.code) }
+            Self::InvalidRequest(invalid) => {
+                Facts { param: invalid.param.clone(), ..facts(400, INVALID_REQUEST, invalid.code) }
             }
             Self::MissingKey | Self::WrongKey => facts(401, INVALID_REQUEST, Some("invalid_api_key")),
             Self::ModelNotFound(_) => facts(404, INVALID_REQUEST, Some("model_not_found")),
@@ -256,7 +256,7 @@ impl InvalidRequest {
         }
     }
 
-    /// A fault of `code` at `param`, in the API's form `Invalid 'param': what is wrong.`
+    /// An error of `code` at `param`, in the API's form `Invalid 'param': what is wrong.`
     pub fn invalid(param: impl Into<String>, code: &'static str, what: impl std::fmt::Display) -> Self {
         let param = param.into();
         Self { message: format!("Invalid '{param}': {what}"), param: Some(param), code: Some(code) }

@@ -1,4 +1,4 @@
-//! The doors through which a stranger's bytes come in, for fuzzers and property tests; in no release.
+//! The entry points for bytes from outside, for fuzzers and property tests; not in any release.
 //!
 //! Each takes any bytes and panics only where the product would.
 
@@ -15,7 +15,7 @@ use crate::engine::{Budget, Completion, EchoEngine, Generation, Pacing, Schedule
 use crate::simulation::Directives;
 use tokio::time::Instant;
 
-/// A chat request's body, through to the engine. Gives what was said, where the request is a good one.
+/// A chat request's body, through to the engine; gives the reply where the request is valid.
 pub fn chat_request(body: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(body).ok()?;
     said(ChatRequest::from_json(&Node::body(text, false).ok()?).ok()?)

@@ -118,6 +118,8 @@ mod fuzzing;
 mod grpc;
 mod http;
 mod ops;
+#[cfg(test)]
+mod reference;
 mod route;
 mod server;
 mod service;

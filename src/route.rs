@@ -112,7 +112,7 @@ impl Endpoint {
 
 /// Whether a request needs a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
+pub(crate) enum Access {
     /// It needs an accepted key. Anything without a row does, on the API listeners.
     Key,
     /// It is served without a key.

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-/// No delay or limit is longer; it also keeps every deadline within what a clock can tell.
+/// No delay or limit is longer; it also keeps every deadline within a clock's range.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Reads a duration with its unit.
 ///
 /// # Errors
-/// A sentence that says what was expected.
+/// A sentence with what was expected.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text)
         .map_err(|_| format!("`{text}` is not a duration with a unit, such as 50ms or 2s"))?;
@@ -21,10 +21,10 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 /// Reads a duration that is a time to wait for something, and so not zero.
 ///
 /// # Errors
-/// A sentence that says what was expected.
+/// A sentence with what was expected.
 pub(crate) fn patience(text: &str) -> Result<Duration, String> {
     match duration(text)? {
-        Duration::ZERO => Err("no time at all is no time to wait for".into()),
+        Duration::ZERO => Err("must be longer than zero".into()),
         patience => Ok(patience),
     }
 }
@@ -37,11 +37,11 @@ pub(crate) fn shown(duration: Duration) -> impl std::fmt::Display {
 /// Reads a size in bytes with its unit, binary (`KiB`, `MiB`, `GiB`) or decimal (`kB`, `MB`, `GB`).
 ///
 /// # Errors
-/// A sentence that says what was expected.
+/// A sentence with what was expected.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
-    let fault = || format!("`{text}` is not a size with a unit, such as 512KiB or 32MiB");
+    let invalid = || format!("`{text}` is not a size with a unit, such as 512KiB or 32MiB");
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let number: u64 = text[..digits].parse().map_err(|_| fault())?;
+    let number: u64 = text[..digits].parse().map_err(|_| invalid())?;
     let unit = match text[digits..].trim_start().to_ascii_lowercase().as_str() {
         "" if number == 0 => 1,
         "b" => 1,
@@ -51,9 +51,9 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
         "kb" => 1_000,
         "mb" => 1_000_000,
         "gb" => 1_000_000_000,
-        _ => return Err(fault()),
+        _ => return Err(invalid()),
     };
-    number.checked_mul(unit).ok_or_else(fault)
+    number.checked_mul(unit).ok_or_else(invalid)
 }
 
 #[cfg(test)]

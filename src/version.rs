@@ -1,4 +1,4 @@
-//! What is running: told by `--version` and `GET /version`.
+//! The running version, as `--version` and `GET /version` report it.
 
 /// The crate's version.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");

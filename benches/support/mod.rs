@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
-/// A benchmark ends at its first failure and tells it.
+/// A benchmark ends at its first failure and reports it.
 pub type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// The key of all requests here.
@@ -27,7 +27,7 @@ pub const TOKENS: usize = 200;
 /// The events of a streamed reply that carry no token: the role, the finish, `[DONE]`.
 pub const OTHER_EVENTS: usize = 3;
 
-/// A server on loopback, in a process of its own that ends with this value.
+/// A server on loopback, in its own process, which is killed when this value is dropped.
 pub struct Server {
     child: Child,
     /// Where it listens.
@@ -35,8 +35,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts tokenecho without an operators' door. Its log goes nowhere, yet is written: `log` is its
-    /// `RUST_LOG`.
+    /// Starts tokenecho without an admin listener. It writes its log, which is discarded; `log` is its `RUST_LOG`.
     pub async fn tokenecho(log: &str, arguments: &[&str]) -> Outcome<Self> {
         Self::start(|port| {
             let mut command = Command::new(env!("CARGO_BIN_EXE_tokenecho"));
@@ -51,7 +50,7 @@ impl Server {
     /// Starts what `command` makes for a free port, and waits until it accepts connections there.
     pub async fn start(command: impl FnOnce(&str) -> Command) -> Outcome<Self> {
         const PATIENCE: Duration = Duration::from_secs(10);
-        // Nobody else is likely to get the port in the moment between this listener and the server's own.
+        // Another process is unlikely to take the port between the end of this listener and the start of the server's.
         let address = net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
         let child = command(&address.port().to_string()).spawn()?;
         let mut server = Self { child, address };
@@ -71,7 +70,7 @@ impl Server {
     /// The processor time it has used so far, to 10 ms.
     pub fn processor_time(&self) -> Outcome<Duration> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.id()))?;
-        // Behind the name, which may hold anything: the state is field 3, utime 14 and stime 15, in 1/100 s.
+        // After the name, which may contain anything: the state is field 3, utime 14 and stime 15, in 1/100 s.
         let (_, fields) = stat.rsplit_once(')').ok_or("no name in /proc/PID/stat")?;
         let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
         Ok(Duration::from_millis(10 * ticks.sum::<Result<u64, _>>()?))
@@ -146,7 +145,7 @@ pub fn long_message() -> String {
 /// How many events end in `data`, a piece of a stream cut anywhere.
 ///
 /// Both ends of a line are cheaper to find than `data:`, and a client shares the processors with the server
-/// it measures. An event of tokenecho is one line and an empty one; what it says has its line ends escaped.
+/// it measures. An event of tokenecho is one line and an empty one; line ends in its data are escaped.
 pub fn line_ends(data: &[u8]) -> usize {
     data.iter().map(|byte| usize::from(*byte == b'\n')).sum()
 }

@@ -1,4 +1,4 @@
-//! Key files: a file of keys, or a directory with a file for each holder, as a mounted Secret is.
+//! Key files: a file of keys, or a directory with a file for each name, as a mounted Secret is.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -25,10 +25,10 @@ pub(super) fn read(path: &Path) -> Result<Vec<ApiKey>, KeyFileError> {
     if path.is_dir() { read_directory(path) } else { read_lines(path, str::parse) }
 }
 
-/// Each file's name is the holder of the keys in it. Names that begin with `..` are how a Secret is swapped; what is
-/// neither a file nor a directory, such as a link that leads nowhere, is a fault and no holder who has left.
+/// Each file's name is the name of the keys in it. Names that begin with `..` are how a Secret is swapped; what is
+/// neither a file nor a directory, such as a link that leads nowhere, is an error and does not revoke a key.
 fn read_directory(path: &Path) -> Result<Vec<ApiKey>, KeyFileError> {
-    let unreadable = |error: io::Error| fault(path, error);
+    let unreadable = |error: io::Error| invalid(path, error);
     let mut files = Vec::new();
     for entry in std::fs::read_dir(path).map_err(unreadable)? {
         let file = entry.map_err(unreadable)?.path();
@@ -37,10 +37,10 @@ fn read_directory(path: &Path) -> Result<Vec<ApiKey>, KeyFileError> {
         }
     }
     if files.is_empty() {
-        return Err(fault(path, NO_KEY));
+        return Err(invalid(path, NO_KEY));
     }
     files.sort();
-    let keys = files.iter().map(|file| read_lines(file, |key| ApiKey::held_by(&name_of(file), key)));
+    let keys = files.iter().map(|file| read_lines(file, |key| ApiKey::named(&name_of(file), key)));
     Ok(keys.collect::<Result<Vec<_>, _>>()?.concat())
 }
 
@@ -55,16 +55,16 @@ fn read_lines(
     path: &Path,
     parse: impl Fn(&str) -> Result<ApiKey, &'static str>,
 ) -> Result<Vec<ApiKey>, KeyFileError> {
-    let unreadable = |error: io::Error| fault(path, error);
+    let unreadable = |error: io::Error| invalid(path, error);
     // Asked before it is opened: opening a pipe waits for somebody who writes.
     if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
-        return Err(fault(path, "it is no file"));
+        return Err(invalid(path, "it is not a file"));
     }
     let file = std::fs::File::open(path).map_err(unreadable)?;
     let mut text = String::new();
     let length = file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
     if length as u64 > MAX_BYTES {
-        return Err(fault(path, "it is larger than 1 MiB"));
+        return Err(invalid(path, "it is larger than 1 MiB"));
     }
     let lines = text
         .trim_start_matches('\u{feff}')
@@ -73,19 +73,19 @@ fn read_lines(
         .enumerate()
         .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     let keys = lines.map(|(index, line)| {
-        parse(line).map_err(|reason| fault(path, format!("line {}: {reason}", index + 1)))
+        parse(line).map_err(|reason| invalid(path, format!("line {}: {reason}", index + 1)))
     });
     let keys = keys.collect::<Result<Vec<_>, _>>()?;
-    if keys.is_empty() { Err(fault(path, NO_KEY)) } else { Ok(keys) }
+    if keys.is_empty() { Err(invalid(path, NO_KEY)) } else { Ok(keys) }
 }
 
 impl KeyFileError {
     /// Reading took longer than anyone waits for it.
     pub fn too_slow(options: &AuthOptions) -> Self {
-        fault(options.api_key_file.as_deref().unwrap_or(Path::new("")), "it cannot be read in time")
+        invalid(options.api_key_file.as_deref().unwrap_or(Path::new("")), "it cannot be read in time")
     }
 }
 
-fn fault(place: &Path, reason: impl fmt::Display) -> KeyFileError {
+fn invalid(place: &Path, reason: impl fmt::Display) -> KeyFileError {
     KeyFileError { place: place.to_owned(), reason: reason.to_string() }
 }

@@ -9,7 +9,7 @@ use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use sha2::{Digest, Sha256};
 
-/// Reads a key of the command line; its faults, unlike clap's own, do not repeat it.
+/// Reads a key of the command line; its errors, unlike clap's own, do not repeat it.
 #[derive(Clone)]
 pub(super) struct KeyParser;
 
@@ -22,17 +22,17 @@ impl TypedValueParser for KeyParser {
         _argument: Option<&clap::Arg>,
         value: &OsStr,
     ) -> Result<ApiKey, clap::Error> {
-        let key = value.to_str().ok_or(NO_KEY).and_then(ApiKey::from_str);
-        key.map_err(|fault| clap::Error::raw(ErrorKind::ValueValidation, format!("--api-key: {fault}\n")))
+        let key = value.to_str().ok_or(NOT_A_KEY).and_then(ApiKey::from_str);
+        key.map_err(|error| clap::Error::raw(ErrorKind::ValueValidation, format!("--api-key: {error}\n")))
     }
 }
 
-const NO_KEY: &str = "a key has one or more visible ASCII characters";
+const NOT_A_KEY: &str = "a key has one or more visible ASCII characters";
 
 /// An accepted key: its digest and whose it is. The key itself is forgotten as soon as it is read.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey {
-    holder: Arc<str>,
+    name: Arc<str>,
     digest: [u8; 32],
 }
 
@@ -41,37 +41,37 @@ impl FromStr for ApiKey {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (holder, key) = match text.split_once(':') {
+        let (name, key) = match text.split_once(':') {
             Some(("sha256", _)) | None => ("default", text),
             Some(split) => split,
         };
-        Self::held_by(holder, key)
+        Self::named(name, key)
     }
 }
 
 impl ApiKey {
-    /// The key of this holder, given as it is or as `sha256:` and 64 hexadecimal digits.
+    /// A key with this name, given as it is or as `sha256:` and 64 hexadecimal digits.
     ///
     /// # Errors
     /// What is wrong with it, without repeating it.
-    pub fn held_by(holder: &str, key: &str) -> Result<Self, &'static str> {
+    pub fn named(name: &str, key: &str) -> Result<Self, &'static str> {
         let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        if holder.is_empty() || holder.len() > 64 || !holder.chars().all(is_name) {
+        if name.is_empty() || name.len() > 64 || !name.chars().all(is_name) {
             return Err("a key's name has 1 to 64 letters, digits, '.', '_' or '-'");
         }
         let digest = match key.strip_prefix("sha256:") {
             Some(hex) => read_digest(hex).ok_or("sha256: is followed by 64 hexadecimal digits")?,
             None if key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()) => {
-                return Err(NO_KEY);
+                return Err(NOT_A_KEY);
             }
             None => Sha256::digest(key).into(),
         };
-        Ok(Self { holder: holder.into(), digest })
+        Ok(Self { name: name.into(), digest })
     }
 
     /// Whose it is.
-    pub fn holder(&self) -> &Arc<str> {
-        &self.holder
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
     }
 
     /// The SHA-256 digest of the key.
@@ -82,7 +82,7 @@ impl ApiKey {
 
 impl fmt::Debug for ApiKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ApiKey({})", self.holder)
+        write!(f, "ApiKey({})", self.name)
     }
 }
 

@@ -6,6 +6,8 @@
 mod file;
 mod key;
 
+use std::collections::HashMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +16,6 @@ use arc_swap::ArcSwap;
 use axum::http::{HeaderMap, header};
 use clap::builder::{BoolishValueParser, Resettable};
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
@@ -29,14 +30,14 @@ use crate::route::Access;
 #[derive(clap::Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Keys")]
 pub struct AuthOptions {
-    /// An accepted bearer key, and its holder's name (repeatable)
+    /// An accepted bearer key, with a name (repeatable)
     ///
     /// The name stands before the first colon. The key may be given as its digest, sha256:HEX.
     /// Example: --api-key alice:s3cret --api-key bob:sha256:9f86d0...
     #[arg(long = "api-key", value_name = "[NAME:]KEY", value_parser = KeyParser, help_heading = Resettable::Reset)]
     pub api_key: Vec<ApiKey>,
 
-    /// More keys: a file of lines `[NAME:]KEY`, or a directory whose files' names are the holders'
+    /// More keys: a file of lines `[NAME:]KEY`, or a directory whose files' names are the keys' names
     ///
     /// Blank lines and lines that begin with # are skipped, of a directory names that begin with `..`. What changes
     /// is read again within five seconds, and at once on SIGHUP; a broken change keeps the keys there were.
@@ -58,9 +59,9 @@ pub struct AuthOptions {
 /// How long key files may take to be read; a network's disk may hang.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The holder of the key that came with a request, by name.
+/// The caller of a request, by the name of its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller(pub Arc<str>);
+pub(crate) struct Caller(pub Arc<str>);
 
 impl Caller {
     fn named(name: &str) -> Self {
@@ -68,15 +69,26 @@ impl Caller {
     }
 }
 
+/// Accepted keys by their SHA-256, with their names. Looked up and not compared one by one: how long that takes depends on
+/// the digest of what was sent, which leads to no key, and ten thousand keys cost what one does.
+#[derive(PartialEq, Eq)]
+pub(crate) struct Keys(HashMap<[u8; 32], ApiKey>);
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.values()).finish()
+    }
+}
+
 /// The keys a server accepts; clones are the same keys.
 #[derive(Clone, Debug)]
-pub enum ApiKeys {
+pub(crate) enum ApiKeys {
     /// None is asked for; everyone is `anonymous`.
     Open,
     /// There must be one, whichever; everyone is `anonymous`.
     Any,
     /// One of these.
-    Only(Arc<ArcSwap<Vec<ApiKey>>>),
+    Only(Arc<ArcSwap<Keys>>),
 }
 
 impl ApiKeys {
@@ -84,27 +96,27 @@ impl ApiKeys {
     ///
     /// # Errors
     /// [`KeyFileError`] where a key file cannot be read in five seconds or holds no key.
-    pub async fn load(options: &AuthOptions) -> Result<Self, KeyFileError> {
+    pub(crate) async fn load(options: &AuthOptions) -> Result<Self, KeyFileError> {
         let keys = timeout(PATIENCE, read(options)).await.map_err(|_| KeyFileError::too_slow(options))??;
         Ok(Self::of(options, keys))
     }
 
-    /// These keys, or if there are none what `options` say.
-    pub fn of(options: &AuthOptions, keys: Vec<ApiKey>) -> Self {
+    /// These keys, or if there are none what `options` allow.
+    pub(crate) fn of(options: &AuthOptions, keys: Vec<ApiKey>) -> Self {
         match options {
-            _ if !keys.is_empty() => Self::Only(Arc::new(ArcSwap::from_pointee(keys))),
+            _ if !keys.is_empty() => Self::Only(Arc::new(ArcSwap::from_pointee(by_digest(keys)))),
             AuthOptions { any_key: true, .. } => Self::Any,
             _ => Self::Open,
         }
     }
 
-    /// Reads the key files again; tells whether anything has changed. On a failure the keys stay as they are.
+    /// Reads the key files again; gives whether anything has changed. On a failure the keys stay as they are.
     ///
     /// # Errors
     /// As [`ApiKeys::load`], but it takes its time.
-    pub async fn reload(&self, options: &AuthOptions) -> Result<bool, KeyFileError> {
+    pub(crate) async fn reload(&self, options: &AuthOptions) -> Result<bool, KeyFileError> {
         let Self::Only(current) = self else { return Ok(false) };
-        let keys = read(options).await?;
+        let keys = by_digest(read(options).await?);
         let has_changed = **current.load() != keys;
         if has_changed {
             current.store(Arc::new(keys));
@@ -113,10 +125,10 @@ impl ApiKeys {
     }
 
     /// How many there are.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         match self {
             Self::Open | Self::Any => 0,
-            Self::Only(keys) => keys.load().len(),
+            Self::Only(keys) => keys.load().0.len(),
         }
     }
 
@@ -124,7 +136,7 @@ impl ApiKeys {
     ///
     /// # Errors
     /// As [`ApiKeys::check`], where the route needs a key.
-    pub fn admit(&self, access: Access, headers: &HeaderMap) -> Result<Caller, ApiError> {
+    pub(crate) fn admit(&self, access: Access, headers: &HeaderMap) -> Result<Caller, ApiError> {
         match access {
             Access::Open => Ok(Caller::named("anonymous")),
             Access::Key => self.check(headers),
@@ -133,12 +145,10 @@ impl ApiKeys {
 
     /// Who calls, by the one `authorization: Bearer KEY` among `headers`.
     ///
-    /// Every key is compared, each in constant time, so the answer's time tells nothing about them.
-    ///
     /// # Errors
     /// [`ApiError::MissingKey`] where there is not exactly one bearer key, [`ApiError::WrongKey`] where it is
     /// not accepted.
-    pub fn check(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
+    pub(crate) fn check(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
         let keys = match self {
             Self::Open => return Ok(Caller::named("anonymous")),
             Self::Any => {
@@ -148,14 +158,14 @@ impl ApiKeys {
             Self::Only(keys) => keys,
         };
         let digest: [u8; 32] = Sha256::digest(bearer(headers)?).into();
-        let mut caller = None;
-        for key in keys.load().iter() {
-            if bool::from(key.digest().ct_eq(&digest)) {
-                caller = Some(Caller(Arc::clone(key.holder())));
-            }
-        }
-        caller.ok_or(ApiError::WrongKey)
+        let keys = keys.load();
+        let key = keys.0.get(&digest).ok_or(ApiError::WrongKey)?;
+        Ok(Caller(Arc::clone(key.name())))
     }
+}
+
+fn by_digest(keys: Vec<ApiKey>) -> Keys {
+    Keys(keys.into_iter().map(|key| (*key.digest(), key)).collect())
 }
 
 /// The keys that were given, and those of the key files.

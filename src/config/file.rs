@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
-use super::{Fault, Setting, Table};
+use super::{Setting, SettingError, Table};
 
 /// The one group of options.
 const LIMITS: &str = "limits";
@@ -25,15 +25,15 @@ enum Value {
 
 impl Table {
     /// The settings in a file, and what is wrong with it; values are not checked here.
-    pub(super) fn file(&self, path: &Path) -> (Vec<Setting>, Vec<Fault>) {
+    pub(super) fn file(&self, path: &Path) -> (Vec<Setting>, Vec<SettingError>) {
         match std::fs::read_to_string(path) {
             Ok(text) => self.file_text(path, &text),
             Err(error) => (vec![], vec![in_file(path, error)]),
         }
     }
 
-    /// The settings in a file's text; `path` is for faults.
-    pub(super) fn file_text(&self, path: &Path, text: &str) -> (Vec<Setting>, Vec<Fault>) {
+    /// The settings in a file's text; `path` is for errors.
+    pub(super) fn file_text(&self, path: &Path, text: &str) -> (Vec<Setting>, Vec<SettingError>) {
         if text
             .lines()
             .all(|line| line.trim().is_empty() || line.trim() == "---" || line.trim_start().starts_with('#'))
@@ -45,19 +45,19 @@ impl Table {
             // The parser's own words quote the file, and there are keys in it.
             Err(error) => {
                 let at = error.location().map(|at| format!(", line {}, column {}", at.line(), at.column()));
-                let message = format!("it is no YAML mapping of options{}", at.unwrap_or_default());
+                let message = format!("it is not a YAML mapping of options{}", at.unwrap_or_default());
                 return (vec![], vec![in_file(path, message)]);
             }
         };
-        let mut reader = FileReader { table: self, path, text, settings: vec![], faults: vec![] };
+        let mut reader = FileReader { table: self, path, text, settings: vec![], errors: vec![] };
         reader.read(fields, None);
-        (reader.settings, reader.faults)
+        (reader.settings, reader.errors)
     }
 }
 
 /// What is wrong with the file as a whole.
-fn in_file(path: &Path, error: impl fmt::Display) -> Fault {
-    Fault { place: path.display().to_string(), line: 0, message: error.to_string() }
+fn in_file(path: &Path, error: impl fmt::Display) -> SettingError {
+    SettingError { place: path.display().to_string(), line: 0, message: error.to_string() }
 }
 
 struct FileReader<'a> {
@@ -65,7 +65,7 @@ struct FileReader<'a> {
     path: &'a Path,
     text: &'a str,
     settings: Vec<Setting>,
-    faults: Vec<Fault>,
+    errors: Vec<SettingError>,
 }
 
 impl FileReader<'_> {
@@ -80,7 +80,7 @@ impl FileReader<'_> {
                 (Value::Map(fields), None) if name == LIMITS => self.read(fields, Some(LIMITS)),
                 (value, _) => match self.values(&name, value, field.referenced, group) {
                     Ok(values) => self.settings.push(Setting { option: name, values, place, line }),
-                    Err(message) => self.faults.push(Fault { place, line, message }),
+                    Err(message) => self.errors.push(SettingError { place, line, message }),
                 },
             }
         }
@@ -100,7 +100,7 @@ impl FileReader<'_> {
         let option = self.table.option(name).filter(|_| name != "config").ok_or("there is no such option")?;
         match (Table::is_limit(option), group) {
             (true, None) => return Err(format!("it belongs under `{LIMITS}:`")),
-            (false, Some(_)) => return Err("it is no limit".into()),
+            (false, Some(_)) => return Err("it is not a limit".into()),
             _ => {}
         }
         match value {

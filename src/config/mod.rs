@@ -1,8 +1,8 @@
-//! What a server is told: flag, then environment, then file, then default.
+//! The configuration: flag, then environment, then file, then default.
 //!
 //! There is one table of options, the fields of the parts' own `…Options`, put together in [`Config`]. A flag
 //! `--itl` is the variable `TOKENECHO_ITL` and the file's `itl:`. Environment and file are turned into flags and
-//! parsed by the same parser, each value on its own first, so that all faults are told at once.
+//! parsed by the same parser, each value on its own first, so that all errors are reported at once.
 
 mod file;
 mod listeners;
@@ -27,7 +27,7 @@ pub use crate::simulation::{SimulationOptions, Switch};
 
 use crate::version;
 
-/// Everything a server is told.
+/// Everything that is configured.
 #[derive(Args, Clone, Debug)]
 #[expect(missing_docs, reason = "flattened: their fields are documented")]
 pub struct Config {
@@ -90,7 +90,7 @@ enum Command {
     },
 }
 
-/// What the command line says to do.
+/// What the command line asks for.
 #[derive(Debug)]
 pub enum Action {
     /// Run a server.
@@ -116,15 +116,15 @@ pub struct Loaded {
 /// Why there is nothing to run.
 #[derive(Debug)]
 pub enum LoadError {
-    /// A flag is wrong, or only help was wanted: clap tells it, and the exit code.
+    /// A flag is wrong, or only help was asked for: clap has the text and the exit code.
     CommandLine(clap::Error),
-    /// Environment or file are wrong: all faults.
-    Settings(Vec<Fault>),
+    /// Variables or the file are wrong: all errors.
+    Settings(Vec<SettingError>),
 }
 
 /// One wrong setting.
 #[derive(Debug)]
-pub struct Fault {
+pub struct SettingError {
     /// Where it stands: a variable, or a file's line and field.
     place: String,
     /// The file's line, 0 for a variable.
@@ -132,13 +132,13 @@ pub struct Fault {
     message: String,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for SettingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.place, self.message)
     }
 }
 
-/// Loads what `arguments` (the program's name first), the variables in `environment` and the config file say.
+/// Loads `arguments` (the program's name first), the variables in `environment` and the config file.
 ///
 /// # Errors
 /// [`LoadError`].
@@ -158,11 +158,11 @@ pub fn load(
             .find(|setting| setting.option == "config")
             .map(|setting| setting.values[0].clone().into())
     });
-    let (fields, mut faults) = path.map_or_else(Default::default, |path| table.file(&path));
-    faults.extend(variables.iter().chain(&fields).filter_map(|setting| table.fault_in(setting)));
-    faults.sort_by_key(|fault| fault.line);
-    if !faults.is_empty() {
-        return Err(LoadError::Settings(faults));
+    let (fields, mut errors) = path.map_or_else(Default::default, |path| table.file(&path));
+    errors.extend(variables.iter().chain(&fields).filter_map(|setting| table.error_in(setting)));
+    errors.sort_by_key(|error| error.line);
+    if !errors.is_empty() {
+        return Err(LoadError::Settings(errors));
     }
 
     let is_given = |option: &str| table.is_given(given, option);
@@ -182,11 +182,11 @@ pub fn load(
 
 /// What is wrong with the text of a config file.
 #[cfg(any(test, fuzzing))]
-pub fn check_file(text: &str) -> Vec<Fault> {
+pub fn check_file(text: &str) -> Vec<SettingError> {
     let table = Table::new();
-    let (settings, mut faults) = table.file_text(std::path::Path::new("config"), text);
-    faults.extend(settings.iter().filter_map(|setting| table.fault_in(setting)));
-    faults
+    let (settings, mut errors) = table.file_text(std::path::Path::new("config"), text);
+    errors.extend(settings.iter().filter_map(|setting| table.error_in(setting)));
+    errors
 }
 
 /// An option as environment or file set it.
@@ -195,13 +195,13 @@ struct Setting {
     /// The flag's name, without hyphens before it.
     option: String,
     values: Vec<String>,
-    /// For faults.
+    /// For errors.
     place: String,
     line: u64,
 }
 
 impl Setting {
-    /// As the command line would say it.
+    /// As flags of the command line.
     fn flags(&self) -> impl Iterator<Item = OsString> {
         self.values.iter().map(|value| format!("--{}={value}", self.option).into())
     }
@@ -236,7 +236,7 @@ impl Table {
         id.is_some_and(|id| matches.value_source(id) == Some(ValueSource::CommandLine))
     }
 
-    /// The settings among the variables, and what to say of those passed over.
+    /// The settings among the variables, and a sentence about each that is ignored.
     fn variables(
         &self,
         environment: impl IntoIterator<Item = (String, String)>,
@@ -261,7 +261,7 @@ impl Table {
     }
 
     /// What is wrong with a setting, if anything is.
-    fn fault_in(&self, setting: &Setting) -> Option<Fault> {
+    fn error_in(&self, setting: &Setting) -> Option<SettingError> {
         let error = self.command.clone().try_get_matches_from(setting.flags()).err()?;
         // The parser's own words name the flag; here the place is named already. What it quotes may be a key.
         let message = if let Some(reason) = std::error::Error::source(&error) {
@@ -271,7 +271,7 @@ impl Table {
             let lines: Vec<_> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
             lines.join(" ").trim_start_matches("error: ").to_owned()
         };
-        Some(Fault { place: setting.place.clone(), line: setting.line, message })
+        Some(SettingError { place: setting.place.clone(), line: setting.line, message })
     }
 }
 

@@ -21,11 +21,11 @@ fn load_with(
     std::fs::remove_dir_all(&folder).expect("the folder is ours");
     match loaded {
         Ok(Loaded { action: Action::Serve(config), notes }) => Ok((config, notes)),
-        Ok(_) => panic!("nobody asked for a health check"),
+        Ok(_) => panic!("a health check was not asked for"),
         Err(LoadError::CommandLine(error)) => Err(vec![error.to_string()]),
-        Err(LoadError::Settings(faults)) => {
+        Err(LoadError::Settings(errors)) => {
             let path = format!("{}", path.display());
-            Err(faults.iter().map(|fault| fault.to_string().replace(&path, "c.yaml")).collect())
+            Err(errors.iter().map(|error| error.to_string().replace(&path, "c.yaml")).collect())
         }
     }
 }
@@ -66,19 +66,19 @@ limits:
 }
 
 #[test]
-fn all_faults_of_file_and_environment_are_told_at_once_with_their_places() {
+fn all_errors_of_file_and_environment_are_told_at_once_with_their_places() {
     let file = "itl: soon\nno-such: 1\nlimits:\n  max-body: 5\n  port: 3\nmax-generations: 3\nttft:\n";
 
-    let faults = load_with(&[], &[("TOKENECHO_PORT", "99999"), ("TOKENECHO_VALIDATION", "hard")], Some(file))
-        .expect_err("faults");
+    let errors = load_with(&[], &[("TOKENECHO_PORT", "99999"), ("TOKENECHO_VALIDATION", "hard")], Some(file))
+        .expect_err("errors");
 
-    insta::assert_snapshot!(faults.join("\n"), @r"
+    insta::assert_snapshot!(errors.join("\n"), @r"
     TOKENECHO_PORT: 99999 is not in 0..=65535
     TOKENECHO_VALIDATION: invalid value 'hard' for '--validation <MODE>' [possible values: lenient, default, strict]
     c.yaml:1: itl: `soon` is not a duration with a unit, such as 50ms or 2s
     c.yaml:2: no-such: there is no such option
     c.yaml:4: limits.max-body: `5` is not a size with a unit, such as 512KiB or 32MiB
-    c.yaml:5: limits.port: it is no limit
+    c.yaml:5: limits.port: it is not a limit
     c.yaml:6: max-generations: it belongs under `limits:`
     c.yaml:7: ttft: it has no value
     ");
@@ -86,13 +86,13 @@ fn all_faults_of_file_and_environment_are_told_at_once_with_their_places() {
 
 #[test]
 fn a_key_that_cannot_be_read_is_not_shown() {
-    for faults in [
-        load_with(&[], &[("TOKENECHO_API_KEY", "marked secret")], None).expect_err("a fault"),
-        load_with(&["--api-key", "marked secret"], &[], None).expect_err("a fault"),
-        load_with(&[], &[], Some("api-key: marked secret")).expect_err("a fault"),
+    for errors in [
+        load_with(&[], &[("TOKENECHO_API_KEY", "marked secret")], None).expect_err("an error"),
+        load_with(&["--api-key", "marked secret"], &[], None).expect_err("an error"),
+        load_with(&[], &[], Some("api-key: marked secret")).expect_err("an error"),
     ] {
-        assert!(!faults.concat().contains("marked"), "{faults:?}");
-        assert!(faults.concat().contains("visible ASCII"), "{faults:?}");
+        assert!(!errors.concat().contains("marked"), "{errors:?}");
+        assert!(errors.concat().contains("visible ASCII"), "{errors:?}");
     }
 }
 
@@ -106,8 +106,8 @@ fn a_file_that_is_no_yaml_is_not_shown_either() {
         "api-key: marked-secret\napi-key: marked-other\n",
         "api-key: *marked-secret",
     ] {
-        let faults = load_with(&[], &[], Some(file)).expect_err("a fault");
-        assert!(!faults.concat().contains("marked"), "{faults:?}");
+        let errors = load_with(&[], &[], Some(file)).expect_err("an error");
+        assert!(!errors.concat().contains("marked"), "{errors:?}");
     }
 }
 

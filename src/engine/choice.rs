@@ -100,7 +100,7 @@ impl RunningChoice {
         }
     }
 
-    /// What the engine says that it cost; `None` where it was cut, so that this is more than what left.
+    /// The engine's own count of its cost; `None` where it was cut, as that counts more than what left.
     pub(super) fn usage(&self) -> Option<Usage> {
         self.source.usage().filter(|_| matches!(self.end, Some(End::Source)))
     }

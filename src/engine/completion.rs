@@ -1,9 +1,8 @@
 //! The whole answer: what the events of a generation add up to.
 
-use bytestring::ByteString;
 use futures_util::{Stream, StreamExt, pin_mut};
 
-use super::{CallKind, Delta, Event, FinishReason, ToolCall, Usage};
+use super::{CallStart, Delta, Event, FinishReason, ToolCall, Usage};
 use crate::error::ApiError;
 
 /// A whole answer.
@@ -52,7 +51,7 @@ impl Choice {
             Delta::Text(text) => self.text.push_str(&text),
             Delta::Reasoning(text) => self.reasoning.push_str(&text),
             Delta::Refusal(text) => self.refusal.get_or_insert_default().push_str(&text),
-            Delta::Call { kind, id, name, .. } => self.calls.push(begun(kind, &id, &name)),
+            Delta::Call(start) => self.calls.push(begun(*start)),
             Delta::Arguments { call, text } => {
                 if let Some(call) = self.calls.get_mut(usize::from(call)) {
                     call.arguments.push_str(&text);
@@ -62,7 +61,7 @@ impl Choice {
     }
 }
 
-fn begun(kind: CallKind, id: &ByteString, name: &ByteString) -> ToolCall {
+fn begun(CallStart { kind, id, name, .. }: CallStart) -> ToolCall {
     ToolCall { id: Some(id.to_string()), kind, name: name.to_string(), arguments: String::new() }
 }
 

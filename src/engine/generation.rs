@@ -180,7 +180,7 @@ impl Emitter {
 
     /// Whether its next token begins a call.
     fn calls(&self) -> bool {
-        matches!(&self.next, Some(Ok(token)) if matches!(token.delta, Delta::Call { .. }))
+        matches!(&self.next, Some(Ok(token)) if matches!(token.delta, Delta::Call(_)))
     }
 
     fn finish(&mut self, choice: usize) -> Event {

@@ -1,7 +1,7 @@
 //! What is generated, and when; knows no protocol.
 //!
 //! An [`Engine`] gives the replies to a request. Everything a request asks around that (n, stop, token limits, usage,
-//! pacing) is done here for any engine, by [`Generation`]. The default engine is [`EchoEngine`].
+//! pacing) is done here for any engine, by `Generation`. The default engine is [`EchoEngine`].
 
 mod choice;
 mod completion;
@@ -29,7 +29,7 @@ pub use request::{
     Tool, ToolCall, ToolChoice,
 };
 pub(crate) use schedule::{Pacing, Schedule};
-pub use token::{Delta, Segment, Token};
+pub use token::{CallStart, Delta, Segment, Token};
 
 use crate::error::ApiError;
 
@@ -39,7 +39,7 @@ use crate::error::ApiError;
 /// ```
 /// use tokenecho::engine::{GenerationRequest, Reply};
 ///
-/// let engine = |request: &GenerationRequest| Reply::text(format!("{} says yes.", request.model));
+/// let engine = |request: &GenerationRequest| Reply::text(format!("{} agrees.", request.model));
 /// # let _ = tokenecho::Server::builder().engine(engine);
 /// ```
 ///
@@ -58,7 +58,7 @@ use crate::error::ApiError;
 ///         let choices = request.choices();
 ///         Ok(Replies::Later(Box::pin(async move {
 ///             // Ask another server here. An error is still this request's status.
-///             Ok((0..choices).map(|_| Reply::text("It said yes.")).collect())
+///             Ok((0..choices).map(|_| Reply::text("It agrees.")).collect())
 ///         })))
 ///     }
 /// }

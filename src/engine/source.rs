@@ -1,6 +1,7 @@
 //! Where the tokens of a choice come from: an engine's reply, whole or live, and its text again where the request
 //! asks for more.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -9,7 +10,7 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
 use super::tokens::Tokens;
-use super::{Body, Delta, FinishReason, Piece, Reply, Segment, Token, Usage};
+use super::{Body, CallStart, Delta, FinishReason, Piece, Reply, Segment, Token, Usage};
 use crate::error::ApiError;
 
 /// The tokens of one choice, in order.
@@ -38,13 +39,25 @@ enum State {
 #[derive(Clone)]
 struct Whole {
     segments: Arc<[Segment]>,
-    segment: usize,
-    /// What is left of the segment's text; `None` before it has begun.
-    tokens: Option<Tokens>,
-    /// The index of the next call.
-    call: u16,
+    /// The index of the segment that comes next.
+    next: usize,
+    /// What is left of the text of the current segment, and what it adds to.
+    tokens: Tokens,
+    part: ReplyPart,
+    /// How many calls have begun.
+    calls: u16,
     /// From the second time on, only text is repeated.
     is_repeat: bool,
+}
+
+/// What a segment's text adds to.
+#[derive(Clone, Copy)]
+enum ReplyPart {
+    Text,
+    Reasoning,
+    Refusal,
+    /// The arguments of the last call.
+    Arguments,
 }
 
 impl From<Reply> for Source {
@@ -60,7 +73,15 @@ impl From<Reply> for Source {
 impl Source {
     /// A reply that is known whole; clones of `segments` are one reply.
     pub(crate) fn whole(segments: Arc<[Segment]>) -> Self {
-        Self::new(State::Whole(Whole { segments, segment: 0, tokens: None, call: 0, is_repeat: false }))
+        let tokens = Tokens::of(ByteString::new());
+        Self::new(State::Whole(Whole {
+            segments,
+            next: 0,
+            tokens,
+            part: ReplyPart::Text,
+            calls: 0,
+            is_repeat: false,
+        }))
     }
 
     fn new(state: State) -> Self {
@@ -83,40 +104,39 @@ impl Source {
     }
 
     /// The next token with any text; `None` at the end.
-    pub(crate) fn poll_token(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Token, ApiError>>> {
-        loop {
-            let token = match &mut self.state {
-                State::Whole(whole) => whole.next(),
-                State::Again { text, next } => {
-                    *next += 1;
-                    text.get(*next - 1).map(|text| Token::new(text.clone()))
-                }
-                State::Live { pieces, text } => match ready!(pieces.poll_next_unpin(cx)) {
-                    None => None,
-                    Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                    Some(Ok(Piece::Finish(reason))) => {
-                        self.finish = Some(reason);
-                        continue;
-                    }
-                    Some(Ok(Piece::Usage(usage))) => {
-                        self.usage = Some(usage);
-                        continue;
-                    }
-                    Some(Ok(Piece::Token(token))) => {
-                        if let (Some(kept), Delta::Text(text)) = (text, &token.delta) {
-                            kept.push(text.clone());
-                        }
-                        Some(token)
-                    }
-                },
-            };
-            let Some(token) = token else { return Poll::Ready(None) };
-            match &token.delta {
-                Delta::Call { .. } => self.has_called = true,
-                delta if delta.text().is_empty() => continue,
-                _ => {}
+    pub(super) fn poll_token(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Token, ApiError>>> {
+        let token = match &mut self.state {
+            State::Whole(whole) => whole.next(),
+            State::Again { text, next } => {
+                *next += 1;
+                text.get(*next - 1).map(|text| Token::new(text.clone()))
             }
-            return Poll::Ready(Some(Ok(token)));
+            State::Live { .. } => match ready!(self.poll_live(cx)) {
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Ok(token)) => Some(token),
+                None => None,
+            },
+        };
+        self.has_called |= matches!(&token, Some(token) if matches!(token.delta, Delta::Call(_)));
+        Poll::Ready(token.map(Ok))
+    }
+
+    fn poll_live(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Token, ApiError>>> {
+        let State::Live { pieces, text } = &mut self.state else { return Poll::Ready(None) };
+        loop {
+            match ready!(pieces.poll_next_unpin(cx)) {
+                None => return Poll::Ready(None),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Ok(Piece::Finish(reason))) => self.finish = Some(reason),
+                Some(Ok(Piece::Usage(usage))) => self.usage = Some(usage),
+                Some(Ok(Piece::Token(token))) if token.is_empty() => {}
+                Some(Ok(Piece::Token(token))) => {
+                    if let (Some(kept), Delta::Text(text)) = (text, &token.delta) {
+                        kept.push(text.clone());
+                    }
+                    return Poll::Ready(Some(Ok(token)));
+                }
+            }
         }
     }
 
@@ -125,7 +145,7 @@ impl Source {
     pub(crate) fn repeat(&mut self) -> bool {
         match &mut self.state {
             State::Whole(whole) => {
-                (whole.segment, whole.tokens, whole.is_repeat) = (0, None, true);
+                (whole.next, whole.is_repeat) = (0, true);
                 whole
                     .segments
                     .iter()
@@ -137,7 +157,7 @@ impl Source {
             }
             State::Live { text, .. } => {
                 let text = text.take().unwrap_or_default();
-                let has_text = text.iter().any(|text| !text.is_empty());
+                let has_text = !text.is_empty();
                 self.state = State::Again { text, next: 0 };
                 has_text
             }
@@ -151,7 +171,7 @@ impl Source {
         self.finish.unwrap_or(by_content)
     }
 
-    /// What the engine says that the reply cost.
+    /// The engine's own count of the reply's cost.
     pub(crate) fn usage(&self) -> Option<Usage> {
         self.usage
     }
@@ -162,52 +182,39 @@ impl Iterator for Whole {
 
     fn next(&mut self) -> Option<Token> {
         loop {
-            let segment = self.segments.get(self.segment)?;
-            let Some(tokens) = &mut self.tokens else {
-                if let Some(call) = self.begin_segment() {
-                    return Some(call);
-                }
-                continue;
-            };
-            if let Some(text) = tokens.next() {
-                return Some(Token::new(match segment {
-                    Segment::Text(_) => Delta::Text(text),
-                    Segment::Reasoning(_) => Delta::Reasoning(text),
-                    Segment::Refusal(_) => Delta::Refusal(text),
-                    Segment::ToolCall { .. } => Delta::Arguments { call: self.call - 1, text },
+            if let Some(text) = self.tokens.next() {
+                return Some(Token::new(match self.part {
+                    ReplyPart::Text => Delta::Text(text),
+                    ReplyPart::Reasoning => Delta::Reasoning(text),
+                    ReplyPart::Refusal => Delta::Refusal(text),
+                    ReplyPart::Arguments => Delta::Arguments { call: self.calls - 1, text },
                 }));
             }
-            self.tokens = None;
-            self.segment += 1;
+            if let ControlFlow::Break(end_or_call) = self.begin_segment() {
+                return end_or_call;
+            }
         }
     }
 }
 
 impl Whole {
-    /// Begins a segment, or passes over it; gives the token that announces a call.
-    fn begin_segment(&mut self) -> Option<Token> {
-        let segment = &self.segments[self.segment];
-        let (Segment::Text(text) | Segment::Reasoning(text) | Segment::Refusal(text)) = segment else {
-            return self.begin_call();
-        };
+    /// Begins the next segment, or passes over it; breaks with the token that announces a call, or at the end.
+    fn begin_segment(&mut self) -> ControlFlow<Option<Token>> {
+        let Some(segment) = self.segments.get(self.next) else { return ControlFlow::Break(None) };
+        self.next += 1;
         if self.is_repeat && !matches!(segment, Segment::Text(_)) {
-            self.segment += 1;
-        } else {
-            self.tokens = Some(Tokens::of(text.clone()));
+            return ControlFlow::Continue(());
         }
-        None
-    }
-
-    fn begin_call(&mut self) -> Option<Token> {
-        let Segment::ToolCall { kind, id, name, arguments } = &self.segments[self.segment] else {
-            return None;
+        let (part, text) = match segment {
+            Segment::Text(text) => (ReplyPart::Text, text),
+            Segment::Reasoning(text) => (ReplyPart::Reasoning, text),
+            Segment::Refusal(text) => (ReplyPart::Refusal, text),
+            Segment::ToolCall { arguments, .. } => (ReplyPart::Arguments, arguments),
         };
-        if self.is_repeat {
-            self.segment += 1;
-            return None;
-        }
-        self.tokens = Some(Tokens::of(arguments.clone()));
-        self.call += 1;
-        Some(Token::new(Delta::Call { call: self.call - 1, kind: *kind, id: id.clone(), name: name.clone() }))
+        (self.part, self.tokens) = (part, Tokens::of(text.clone()));
+        let Segment::ToolCall { kind, id, name, .. } = segment else { return ControlFlow::Continue(()) };
+        self.calls += 1;
+        let (id, name) = (id.clone(), name.clone());
+        ControlFlow::Break(Some(Token::new(CallStart { call: self.calls - 1, kind: *kind, id, name })))
     }
 }

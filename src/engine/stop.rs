@@ -1,7 +1,7 @@
 //! Stop sequences: where a reply has to end, found while it is generated.
 //!
 //! Each sequence is matched by Knuth, Morris and Pratt's automaton. Its state after every byte is how much of
-//! the sequence has been seen, so it also tells how many bytes might still turn out to begin a match and must
+//! the sequence has been seen, so it also shows how many bytes may still begin a match and must
 //! not be sent yet; and no sequence, however long or repetitive, makes it slower than one step a byte.
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! A generation on a paused clock, and for any text: what it gives is what the plain rules say, whole or as a stream,
+//! A generation on a paused clock, and for any text: what it gives follows from the plain rules, whole or as a stream,
 //! however the engine gives its reply.
 
 use std::sync::Arc;
@@ -157,7 +157,7 @@ impl Engine for Fixed {
     }
 }
 
-/// What the plain rules say: tokens up to the limit, cut before the stop sequence that ends first.
+/// What follows from the plain rules: tokens up to the limit, cut before the stop sequence that ends first.
 fn expected(text: &str, limit: Option<usize>, stops: &[String]) -> (String, FinishReason, u32) {
     let tokens: Vec<_> = Tokens::of(text.into()).collect();
     let said = tokens.len().min(limit.unwrap_or(usize::MAX));

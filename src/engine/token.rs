@@ -17,6 +17,11 @@ impl Token {
     pub fn new(delta: impl Into<Delta>) -> Self {
         Self { delta: delta.into() }
     }
+
+    /// Whether it adds nothing: a text without characters.
+    pub(super) fn is_empty(&self) -> bool {
+        !matches!(self.delta, Delta::Call(_)) && self.delta.text().is_empty()
+    }
 }
 
 /// What one token adds to a reply. Texts are never empty where they leave the engine.
@@ -29,17 +34,8 @@ pub enum Delta {
     Reasoning(ByteString),
     /// To a refusal, which stands in the text's place.
     Refusal(ByteString),
-    /// A tool call begins.
-    Call {
-        /// The call's index in the reply, from 0.
-        call: u16,
-        /// What is called.
-        kind: CallKind,
-        /// The call's id.
-        id: ByteString,
-        /// The tool's name.
-        name: ByteString,
-    },
+    /// A tool call begins. Boxed: it is rare, and every token would be as large.
+    Call(Box<CallStart>),
     /// To the arguments or the input of a call.
     Arguments {
         /// The call's index in the reply, from 0.
@@ -49,6 +45,25 @@ pub enum Delta {
     },
 }
 
+/// How a tool call begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallStart {
+    /// The call's index in the reply, from 0.
+    pub call: u16,
+    /// What is called.
+    pub kind: CallKind,
+    /// The call's id.
+    pub id: ByteString,
+    /// The tool's name.
+    pub name: ByteString,
+}
+
+impl From<CallStart> for Delta {
+    fn from(start: CallStart) -> Self {
+        Self::Call(Box::new(start))
+    }
+}
+
 impl Delta {
     /// The text that it adds, whatever to.
     pub fn text(&self) -> &str {
@@ -56,7 +71,7 @@ impl Delta {
             Self::Text(text) | Self::Reasoning(text) | Self::Refusal(text) | Self::Arguments { text, .. } => {
                 text
             }
-            Self::Call { name, .. } => name,
+            Self::Call(start) => &start.name,
         }
     }
 }

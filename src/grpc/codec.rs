@@ -1,4 +1,4 @@
-//! How messages become bytes and bytes messages: prost's way, with small buffers, bounds, and faults in our words.
+//! How messages become bytes and bytes messages: prost's way, with small buffers, bounds, and our own errors.
 
 use std::marker::PhantomData;
 
@@ -44,8 +44,8 @@ where
     }
 }
 
-/// The fault of a request whose bytes are no message.
-pub(crate) fn no_message(why: &str) -> ApiError {
+/// The error of a request whose bytes are not a message.
+pub(crate) fn not_a_message(why: &str) -> ApiError {
     let message = format!("We could not read the message of your request: {why}");
     InvalidRequest { message, param: None, code: None }.into()
 }
@@ -55,8 +55,8 @@ tokio::task_local! {
     pub static RESERVATION: Reservation;
 }
 
-/// Reads messages, bounded in what they cost, and tells bytes that are none as what they are, a bad request; prost's
-/// own decoder calls it our fault.
+/// Reads messages, bounded in what they cost. Bytes that are not a message are a bad request; prost's own decoder
+/// reports an internal error.
 #[derive(Debug)]
 pub(crate) struct BoundedDecoder<U>(PhantomData<U>);
 
@@ -77,18 +77,18 @@ impl<U: Message + Default> Decoder for BoundedDecoder<U> {
     }
 }
 
-/// Reads a message, and tells in how many reads.
+/// Reads a message; gives the number of reads as well.
 ///
 /// # Errors
-/// Bytes that are no message, or one of more fields than any request needs.
+/// Bytes that are not a message, or a message of more fields than any request needs.
 pub(crate) fn decode<U: Message + Default>(buffer: &mut impl Buf) -> Result<(U, usize), ApiError> {
     let mut counted = Counted { buffer, reads: 0 };
     let message = U::decode(&mut counted);
     // Asked first: what ends too early may end well.
     if counted.reads >= MOST_READS {
-        return Err(no_message("it has too many fields"));
+        return Err(not_a_message("it has too many fields"));
     }
-    let message = message.map_err(|error| no_message(&error.to_string()))?;
+    let message = message.map_err(|error| not_a_message(&error.to_string()))?;
     Ok((message, counted.reads))
 }
 
@@ -124,7 +124,7 @@ impl<B: Buf> Buf for Counted<'_, B> {
         self.buffer.copy_to_bytes(length)
     }
 
-    /// Told how much is left, prost asks for so many single bytes without looking again.
+    /// prost asks how much is left once, and then for so many single bytes.
     fn get_u8(&mut self) -> u8 {
         self.reads += 1;
         self.buffer.get_u8()
@@ -137,7 +137,7 @@ mod tests {
     use crate::pb::CreateChatCompletionRequest;
 
     #[test]
-    fn a_message_that_is_cut_in_any_place_is_a_fault_and_no_panic() {
+    fn a_message_that_is_cut_anywhere_is_an_error_and_never_a_panic() {
         for tail in [
             &b"\x80\x80\x80\x80"[..],
             b"\x0a\x80\x80",

@@ -1,7 +1,6 @@
 //! grpc.health.v1: whether this server is to be sent requests, asked once or watched.
 //!
-//! It answers from the server's own [`Lifecycle`], as the probes over HTTP do, so there is no second state to
-//! keep in step; and a watch ends when the server drains, which tonic-health's own never does.
+//! It answers from the server's own [`Lifecycle`], as the HTTP probes do, so that one state serves both; and a watch ends when the server drains, which tonic-health's own never does.
 
 use futures_util::stream::{self, BoxStream, StreamExt};
 use tonic::{Request, Response, Status};
@@ -18,7 +17,7 @@ pub(super) struct HealthService {
 }
 
 impl HealthService {
-    /// Health as `lifecycle` tells it.
+    /// Health by the phase of `lifecycle`.
     pub(super) fn new(lifecycle: Lifecycle) -> Self {
         Self { lifecycle }
     }
@@ -44,7 +43,7 @@ impl Health for HealthService {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         if !is_known(&request.get_ref().service) {
-            // The protocol: a watch of an unknown service says so and stays, for the service may come.
+            // By the protocol a watch of an unknown service reports that and stays: the service may come.
             let unknown = stream::once(async { Ok(told(ServingStatus::ServiceUnknown)) });
             let lifecycle = self.lifecycle.clone();
             let until_draining = Box::pin(async move { lifecycle.reached(Phase::Draining).await });

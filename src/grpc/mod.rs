@@ -5,6 +5,7 @@
 
 mod call;
 pub(crate) mod codec;
+mod deadline;
 mod health;
 mod items;
 mod openai;
@@ -49,9 +50,9 @@ const fn method(path: &'static str, endpoint: Endpoint, access: Access) -> Row<(
     Row { path, route: Route::grpc(endpoint, access), handler: () }
 }
 
-/// Every service; `reflection` tells whether clients may ask what there is.
+/// Every service, with or without `reflection`.
 pub(crate) fn router(service: Service, reflection: bool) -> Router {
-    // Messages are bounded here and not by tonic's own default of 4 MiB; too large a one is told by `call`.
+    // Messages are bounded here and not by tonic's own default of 4 MiB; `call` reports one that is too large.
     let most = usize::try_from(service.limits().max_body).unwrap_or(usize::MAX);
     let chat = ChatServiceServer::new(openai::Chat::new(service.clone())).max_decoding_message_size(most);
     let models =
@@ -68,7 +69,7 @@ pub(crate) fn router(service: Service, reflection: bool) -> Router {
 
 const DESCRIBED: &str = "the descriptors were made by the build";
 
-/// What reflection tells of: our services and health, by name.
+/// What reflection reports: our services and health, by name.
 fn described() -> tonic_reflection::server::Builder<'static> {
     let builder = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(crate::pb::FILE_DESCRIPTOR_SET)

@@ -66,6 +66,31 @@ fn code_of(status: u16) -> Code {
     }
 }
 
+/// A code as the gRPC specification spells it: `RESOURCE_EXHAUSTED`.
+#[cfg(test)]
+pub(crate) fn spelled(code: Code) -> String {
+    let mut spelled = String::new();
+    for c in format!("{code:?}").chars() {
+        if c.is_uppercase() && !spelled.is_empty() {
+            spelled.push('_');
+        }
+        spelled.extend(c.to_uppercase());
+    }
+    spelled
+}
+
+/// The names of the details that a failure carries beside ErrorInfo.
+#[cfg(test)]
+pub(crate) fn detail_names(error: &ApiError) -> Vec<&'static str> {
+    let details = details(error);
+    let names = [
+        (details.bad_request().is_some(), "BadRequest"),
+        (details.resource_info().is_some(), "ResourceInfo"),
+        (details.retry_info().is_some(), "RetryInfo"),
+    ];
+    names.into_iter().filter_map(|(is_there, name)| is_there.then_some(name)).collect()
+}
+
 fn details(error: &ApiError) -> ErrorDetails {
     let Facts { status, kind, code, param, retry_after } = error.facts();
     let mut details = ErrorDetails::new();

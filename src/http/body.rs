@@ -63,10 +63,10 @@ impl FromRequest<Service> for JsonBody {
     }
 }
 
-/// What is set aside for a body that is said to be so large; it grows as the body really comes.
+/// The most that is allocated for a declared length; the buffer grows as the body arrives.
 const FIRST_BUFFER: u64 = 256 * 1024;
 
-/// Why a body did not come whole: one of its bounds, which tell themselves, or the client.
+/// Why a body did not arrive whole: one of its bounds, or the client.
 fn refusal(error: axum::Error) -> ApiError {
     match error.into_inner().downcast::<ApiError>() {
         Ok(refusal) => *refusal,
@@ -74,7 +74,7 @@ fn refusal(error: axum::Error) -> ApiError {
     }
 }
 
-/// `application/json`, `application/*+json` with any parameters, or nothing said; and no encoding.
+/// Takes `application/json` and `application/*+json` with any parameters, or no content type; and no encoding.
 fn check_media(headers: &HeaderMap) -> Result<(), ApiError> {
     let is_plain = headers.get(header::CONTENT_TYPE).is_some_and(|value| value == "application/json");
     let is_encoded =
@@ -151,21 +151,36 @@ struct HeldJson<'a> {
     refusal: Option<ApiError>,
 }
 
+impl HeldJson<'_> {
+    /// Holds more of the budget, where `more` bytes do not fit into what is held.
+    #[cold]
+    fn grow(&mut self, more: usize) -> io::Result<()> {
+        let missing = (self.bytes.len() + more).saturating_sub(self.held);
+        let step = missing.max(self.held / 4);
+        if let Err(refusal) = self.reservation.hold(step) {
+            self.refusal = Some(refusal);
+            return Err(io::ErrorKind::QuotaExceeded.into());
+        }
+        self.held += step;
+        self.bytes.reserve_exact(self.held - self.bytes.len());
+        Ok(())
+    }
+}
+
 impl io::Write for HeldJson<'_> {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        let more = (self.bytes.len() + text.len()).saturating_sub(self.held);
-        if more > 0 {
-            // In steps, as each takes a lock.
-            let step = more.max(self.held / 4);
-            if let Err(refusal) = self.reservation.hold(step) {
-                self.refusal = Some(refusal);
-                return Err(io::ErrorKind::QuotaExceeded.into());
-            }
-            self.held += step;
-            self.bytes.reserve_exact(self.held - self.bytes.len());
+        self.write_all(text)?;
+        Ok(text.len())
+    }
+
+    // What serde_json calls for every key, comma and brace.
+    #[inline]
+    fn write_all(&mut self, text: &[u8]) -> io::Result<()> {
+        if self.bytes.len() + text.len() > self.held {
+            self.grow(text.len())?;
         }
         self.bytes.extend_from_slice(text);
-        Ok(text.len())
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {

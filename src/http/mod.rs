@@ -1,7 +1,7 @@
 //! The OpenAI facade: its table of contents.
 //!
 //! Handlers take a request apart, ask the [`Service`], and put its answer together; whatever fails is an
-//! [`ApiError`](crate::error::ApiError) in the API's shape, unknown paths and methods included.
+//! [`ApiError`] in the API's shape, unknown paths and methods included.
 
 mod body;
 pub(crate) mod error;
@@ -47,7 +47,7 @@ async fn unknown_url(method: Method, uri: Uri) -> ApiError {
     ApiError::UnknownUrl { method: shown(method.as_str()), path: shown(uri.path()) }
 }
 
-/// No such method on this path; axum tells the allowed ones in the `allow` header.
+/// No such method on this path; axum lists the allowed ones in the `allow` header.
 async fn method_not_supported(method: Method, uri: Uri) -> ApiError {
     ApiError::MethodNotSupported { method: shown(method.as_str()), path: shown(uri.path()) }
 }

@@ -13,7 +13,7 @@ use hyper::body::Frame;
 use crate::service::{Answer, Output, Render, Rendered};
 
 /// Events that are ready together leave in one write, up to this size.
-const MAX_WRITE: usize = 16 * 1024;
+pub(super) const MAX_WRITE: usize = 16 * 1024;
 
 impl Output for Vec<u8> {
     fn is_empty(&self) -> bool {
@@ -29,7 +29,13 @@ impl Output for Vec<u8> {
 /// empty line.
 pub(super) fn response(answer: Answer, renderer: impl Render<Output = Vec<u8>>) -> Response {
     let frames = Rendered::new(answer, renderer);
-    let frames = frames.map(|frames| Ok::<_, Infallible>(Frame::data(Bytes::from(frames))));
+    let frames = frames.map(|mut frames| {
+        // What waits for its client is not to keep the room that was meant for more.
+        if frames.capacity() / 2 > frames.len() {
+            frames.shrink_to_fit();
+        }
+        Ok::<_, Infallible>(Frame::data(Bytes::from(frames)))
+    });
     let mut response = Response::new(Body::new(StreamBody::new(frames)));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));

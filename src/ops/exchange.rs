@@ -152,7 +152,7 @@ impl Exchange {
 
     /// Closes it, with this HTTP status or gRPC code; `left` where the caller went away before the end.
     pub(crate) fn close(&self, status: &str, left: bool, observers: &[Box<dyn Observer>]) {
-        let facts = self.facts().clone();
+        let facts = std::mem::take(&mut *self.facts());
         let closed =
             Closed { exchange: self, facts: &facts, status, left, duration: self.started().elapsed() };
         for observer in observers {

@@ -19,11 +19,11 @@ pub(crate) enum Phase {
     Draining,
     /// Taking no new connections; what is open may end.
     Closing,
-    /// Open streams end now, in form.
+    /// Open streams end now, with a proper error.
     Ending,
 }
 
-/// When an answer has to end even if its reader takes nothing of it; put into a response's extensions.
+/// When an answer has to end even if its client reads nothing of it; put into a response's extensions.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadline(pub Instant);
 
@@ -61,7 +61,7 @@ impl Lifecycle {
         }
     }
 
-    /// Whether probes are told to send requests here.
+    /// Whether requests are to be sent here, as probes ask.
     pub(crate) fn is_ready(&self) -> bool {
         *self.phase.borrow() == Phase::Ready
     }

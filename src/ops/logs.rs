@@ -42,8 +42,8 @@ impl LogFormat {
 
 /// The way to stderr. What is still on its way is written when this is dropped.
 ///
-/// Lines are written on a thread of their own: whoever reads them slowly, or not at all, costs lines and holds no
-/// request up. What was left out is told as soon as there is room again.
+/// Lines are written on a thread of their own: a slow reader of stderr, or none, costs lines and never delays a request.
+/// The number of lost lines is logged as soon as there is room again.
 pub(crate) struct Logs {
     stderr: NonBlocking,
     _worker: WorkerGuard,
@@ -67,28 +67,28 @@ impl Logs {
         } else {
             logs.json().flatten_event(true).init();
         }
-        tokio::spawn(tell_left_out(stderr.error_counter()));
+        tokio::spawn(report_left_out(stderr.error_counter()));
         Self { stderr, _worker: worker }
     }
 
     /// Writes text for people, behind what was logged before.
     pub(crate) fn print(&mut self, text: &str) {
-        // Only a stderr that is gone refuses it, and then there is nobody to tell.
+        // Only a stderr that is gone refuses it, and then no report could be read.
         let _ = self.stderr.write_all(text.as_bytes());
     }
 }
 
 /// Logs how many lines have been left out, now and then.
-async fn tell_left_out(counter: ErrorCounter) {
-    let mut told = 0;
+async fn report_left_out(counter: ErrorCounter) {
+    let mut reported = 0;
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let left_out = counter.dropped_lines();
-        if left_out > told {
-            warn!(lines = left_out - told, "log lines were left out: stderr is read too slowly");
+        if left_out > reported {
+            warn!(lines = left_out - reported, "log lines were left out: stderr is read too slowly");
             // Where there is still no room, that line was left out too, and is tried again.
             if counter.dropped_lines() == left_out {
-                told = left_out;
+                reported = left_out;
             }
         }
     }

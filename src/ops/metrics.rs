@@ -13,17 +13,18 @@ use crate::route::{Protocol, Route};
 pub(crate) struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
-    streams_open: IntGaugeVec,
+    streams_open_http: IntGauge,
+    streams_open_grpc: IntGauge,
     /// Tokens of prompts.
     pub prompt_tokens: IntCounter,
-    /// Tokens said.
+    /// Tokens generated.
     pub completion_tokens: IntCounter,
     ttft: Histogram,
     /// Seconds between the tokens of a choice, of tokens that have a delay.
     pub itl: Histogram,
     /// Seconds that a token left after it was due, of tokens that have a delay.
     pub lateness: Histogram,
-    /// Connections open on all doors.
+    /// Connections open on all listeners.
     pub connections_open: IntGauge,
     /// Times that a connection came to its limit of HTTP/2 streams.
     pub connections_at_stream_limit: IntCounter,
@@ -55,10 +56,6 @@ impl Metrics {
             "Generations open, streamed or not, by protocol.",
             &["protocol"],
         );
-        for protocol in [Protocol::Http, Protocol::Grpc] {
-            // A series that is always there, as autoscalers want it.
-            streams_open.with_label_values(&[protocol.as_str()]).set(0);
-        }
         Self {
             requests: counters(
                 &all,
@@ -66,7 +63,9 @@ impl Metrics {
                 "Requests ended, by protocol, endpoint and HTTP status or gRPC code.",
                 &["protocol", "endpoint", "status"],
             ),
-            streams_open,
+            // Both series are there from the start, as autoscalers want them.
+            streams_open_http: streams_open.with_label_values(&[Protocol::Http.as_str()]),
+            streams_open_grpc: streams_open.with_label_values(&[Protocol::Grpc.as_str()]),
             prompt_tokens: tokens.with_label_values(&["prompt"]),
             completion_tokens: tokens.with_label_values(&["completion"]),
             ttft: histogram(
@@ -87,7 +86,7 @@ impl Metrics {
                 "From the time a token was due to its leaving, where a delay is asked for.",
                 LATENESS,
             ),
-            connections_open: gauge(&all, "tokenecho_connections_open", "Connections open on all doors."),
+            connections_open: gauge(&all, "tokenecho_connections_open", "Connections open on all listeners."),
             connections_at_stream_limit: counter(
                 &all,
                 "tokenecho_connections_at_stream_limit_total",
@@ -114,8 +113,11 @@ impl Metrics {
     }
 
     /// The gauge of open generations.
-    pub(crate) fn streams_open(&self, protocol: Protocol) -> IntGauge {
-        self.streams_open.with_label_values(&[protocol.as_str()])
+    pub(crate) fn streams_open(&self, protocol: Protocol) -> &IntGauge {
+        match protocol {
+            Protocol::Http => &self.streams_open_http,
+            Protocol::Grpc => &self.streams_open_grpc,
+        }
     }
 
     /// Notes the seconds to a request's first token.

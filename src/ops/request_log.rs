@@ -10,7 +10,7 @@ use super::exchange::{Closed, Observer};
 use crate::engine::Usage;
 use crate::route::Protocol;
 
-/// Logs every exchange: `POST /v1/chat/completions 200 in 41 ms`, with what is known of it as fields.
+/// Logs every exchange: `POST /v1/chat/completions 200 in 41.2 ms`, with what is known of it as fields.
 ///
 /// User text is written with its control, direction and escape characters escaped.
 pub(crate) struct RequestLog;
@@ -33,6 +33,9 @@ impl Observer for RequestLog {
         let (model, error) = (model.as_deref(), facts.error.as_deref());
         let ttft_ms = facts.ttft.map(milliseconds);
         let duration_ms = milliseconds(*duration);
+        let tenths = duration.as_micros() / 100;
+        // Put together beforehand: the formatter escapes what it is given piece by piece.
+        let line = format!("{method} {path} {status} in {}.{} ms", tenths / 10, tenths % 10);
         let Usage { prompt_tokens, completion_tokens, .. } = facts.usage;
         macro_rules! line {
             ($level:ident) => {
@@ -52,7 +55,7 @@ impl Observer for RequestLog {
                     completion_tokens,
                     duration_ms,
                     left,
-                    "{method} {path} {status} in {duration_ms} ms"
+                    "{line}"
                 )
             };
         }

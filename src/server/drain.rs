@@ -1,4 +1,4 @@
-//! The way out: readiness first, then the listeners, then the open streams, in form.
+//! The way out: readiness first, then the listeners, then the open streams, each with a proper error.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use crate::config::ListenerOptions;
 use crate::ops::lifecycle::{Lifecycle, Phase};
 use crate::units;
 
-/// What streams have to send their last words after they were told to end.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Time for streams to send their error and end.
+const GRACE: Duration = Duration::from_secs(1);
 
-/// Ends a server: probes and health turn at once, requests are served for the delay, open streams for the
-/// timeout. Whatever is left is ended in form, and a second later closed.
+/// Ends a server: probes and health turn at once, requests are served for the delay, open streams for the timeout.
+/// What is left then ends with a proper error, and is closed a second later.
 pub(super) async fn drain(lifecycle: &Lifecycle, options: &ListenerOptions, connections: &Connections) {
     let shown = |duration| units::shown(duration).to_string();
     info!(delay = shown(options.shutdown_delay), timeout = shown(options.shutdown_timeout), "draining");
@@ -24,7 +24,7 @@ pub(super) async fn drain(lifecycle: &Lifecycle, options: &ListenerOptions, conn
     if timeout(options.shutdown_timeout, connections.ended()).await.is_err() {
         warn!("streams were still open at the shutdown timeout: they end now");
         lifecycle.enter(Phase::Ending);
-        if timeout(LAST_WORDS, connections.ended()).await.is_err() {
+        if timeout(GRACE, connections.ended()).await.is_err() {
             connections.end();
             connections.ended().await;
         }

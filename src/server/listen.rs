@@ -42,7 +42,7 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    /// Listens where `options` say, with the API on `api` if that is bound already; gives the addresses.
+    /// Binds the listeners that `options` describe, with the API on `api` if that is bound already; gives the addresses.
     ///
     /// # Errors
     /// [`BindError`].

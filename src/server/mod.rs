@@ -1,6 +1,6 @@
 //! Sockets: from bind to goodbye.
 //!
-//! A [`Server`] has up to three doors: two for the API, which both speak both protocols, and the operators'.
+//! A [`Server`] has up to three listeners: two for the API, each serving both protocols, and the admin listener.
 //! `connection` is the one accept loop, `access_log` what every request passes, `routing` the way to what answers
 //! it, `drain` the way out.
 
@@ -38,14 +38,14 @@ pub enum StartError {
     /// An address that cannot be had.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// Everyone would be served, from everywhere, and nobody said so.
+    /// The server would be open to everyone beyond loopback, and no option allows that.
     #[error(
-        "refusing to serve {0} without a key: give keys with --api-key (TOKENECHO_API_KEY) or --api-key-file, or say --any-key (some key has to be \
-         sent) or --no-auth (none has to)"
+        "refusing to serve {0} without a key: give keys with --api-key (TOKENECHO_API_KEY) or --api-key-file, or choose --any-key (any key is accepted) or \
+         --no-auth (no key is asked for)"
     )]
     Open(SocketAddr),
     /// Two rules for keys that exclude each other.
-    #[error("{0} and {1} say different things of who is served: choose one")]
+    #[error("{0} and {1} exclude each other: choose one")]
     KeyRules(&'static str, &'static str),
     /// Key files that cannot be read, or hold no key.
     #[error(transparent)]
@@ -142,7 +142,8 @@ impl Server {
         self.drain().await;
     }
 
-    /// Lets open streams end, as [`ListenerOptions`](crate::config::ListenerOptions) say how long, then ends them in form.
+    /// Lets open streams finish for as long as [`ListenerOptions`](crate::config::ListenerOptions) allow, then ends them
+    /// with a proper error.
     pub async fn drain(self) {
         drain::drain(self.service.lifecycle(), &self.config.listeners, &self.connections).await;
     }
@@ -153,11 +154,11 @@ impl Server {
     }
 
     /// The keys it accepts.
-    pub fn keys(&self) -> &ApiKeys {
+    pub(crate) fn keys(&self) -> &ApiKeys {
         &self.keys
     }
 
-    /// What it was told.
+    /// Its configuration.
     pub fn config(&self) -> &Config {
         &self.config
     }
@@ -172,7 +173,7 @@ impl Server {
         format!("http://{}", self.addresses.grpc.unwrap_or(self.addresses.api))
     }
 
-    /// Where the operators' door is, if there is one.
+    /// The admin listener's URL, if there is one.
     pub fn admin_url(&self) -> Option<String> {
         self.addresses.admin.map(|address| format!("http://{address}"))
     }
@@ -189,7 +190,7 @@ fn check_keys(options: &AuthOptions, keys: &ApiKeys) -> Result<(), StartError> {
     }
 }
 
-/// Refuses to serve everyone from everywhere, unless that was said.
+/// Refuses to be open to everyone beyond loopback, unless an option allows it.
 fn check_reach(addresses: &Addresses, options: &AuthOptions, keys: &ApiKeys) -> Result<(), StartError> {
     let is_open = matches!(keys, ApiKeys::Open) && !options.no_auth;
     let mut doors = [Some(addresses.api), addresses.grpc].into_iter().flatten();
@@ -204,5 +205,5 @@ pub(crate) fn echo(config: &Config) -> Arc<dyn Engine> {
     Arc::new(EchoEngine::new(config.service.reply_prefix.clone()))
 }
 
-/// Connections at once to the operators' door.
+/// Connections at once to the admin listener.
 const ADMIN_CONNECTIONS: usize = 64;

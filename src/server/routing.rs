@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Request, Response, Version, header};
-use tower::ServiceExt;
+use tonic::codegen::Service as _;
 
 use crate::config::{ListenerOptions, Reflection};
 use crate::route::{Access, Endpoint, Protocol, Route, Row};
@@ -77,7 +77,8 @@ impl Routes {
             Protocol::Grpc => self.grpc.as_ref().unwrap_or(&self.http),
             Protocol::Http => &self.http,
         };
-        router.clone().oneshot(request).await.unwrap_or_else(|never| match never {})
+        // axum's routers are always ready.
+        router.clone().call(request).await.unwrap_or_else(|never| match never {})
     }
 }
 

@@ -64,10 +64,19 @@ impl Answer {
     /// # Errors
     /// The first failure, or that there is no room for it.
     pub(crate) async fn complete(self) -> Result<Completion, ApiError> {
+        /// Held of the budget at once, before it is used.
+        const STEP: usize = 1024;
+
         let reservation = self.reservation.clone();
+        let mut room = 0;
         Completion::collect(self.map(|event| {
             if let Ok(Event::Delta { token, .. }) = &event {
-                reservation.hold(token.delta.text().len())?;
+                let length = token.delta.text().len();
+                if length > room {
+                    reservation.hold(length.max(STEP))?;
+                    room += length.max(STEP);
+                }
+                room -= length;
             }
             event
         }))
@@ -131,7 +140,7 @@ struct Meter {
 
 impl Meter {
     fn start(service: Service, exchange: Exchange, prompt_tokens: u32) -> Self {
-        let open = service.metrics().streams_open(exchange.route().protocol);
+        let open = service.metrics().streams_open(exchange.route().protocol).clone();
         open.inc();
         service.metrics().prompt_tokens.inc_by(prompt_tokens.into());
         let usage = Usage { prompt_tokens, ..Usage::default() };

@@ -66,7 +66,7 @@ pub struct ServiceOptions {
 
     /// What stands before the echo; empty for a bare echo
     ///
-    /// Example: --reply-prefix "You said: "
+    /// Example: --reply-prefix "Echo: "
     #[arg(long, value_name = "TEXT", default_value = crate::engine::EchoEngine::DEFAULT_PREFIX, hide_short_help = true)]
     pub reply_prefix: String,
 
@@ -123,7 +123,7 @@ impl Service {
         }))
     }
 
-    /// Does `work` for a call: in place, or on a worker where what the call holds of the budget says that it is much.
+    /// Does `work` for a call: in place, or on a worker where the call holds much of the memory budget.
     ///
     /// # Errors
     /// Those of `work`.

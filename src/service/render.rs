@@ -16,6 +16,9 @@ pub(crate) trait Render: Send + Unpin + 'static {
     /// What it writes to: bytes, or a message.
     type Output: Output;
 
+    /// An empty output.
+    fn output(&self) -> Self::Output;
+
     /// Writes what `event` means, if anything.
     fn event(&mut self, event: Event, output: &mut Self::Output);
 
@@ -27,7 +30,7 @@ pub(crate) trait Render: Send + Unpin + 'static {
 }
 
 /// What is written at once: the events that are ready together, as far as there is room for them.
-pub(crate) trait Output: Default {
+pub(crate) trait Output {
     /// Whether nothing has been written.
     fn is_empty(&self) -> bool;
 
@@ -73,7 +76,7 @@ impl<R: Render> Stream for Rendered<R> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<R::Output>> {
         let this = &mut *self;
-        let mut output = R::Output::default();
+        let mut output = this.renderer.output();
         if catch_unwind(AssertUnwindSafe(|| this.write(cx, &mut output))).is_err() {
             this.is_over = true;
             this.renderer.failure(this.answer.panicked(), &mut output);

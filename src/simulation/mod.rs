@@ -27,7 +27,7 @@ pub struct SimulationOptions {
         help_heading = clap::builder::Resettable::Reset)]
     pub itl: Duration,
 
-    /// Whether a request may steer its own simulation (x-mock-ttft, x-mock-itl, x-mock-status)
+    /// Whether requests may set their own simulation (x-mock-ttft, x-mock-itl, x-mock-status)
     ///
     /// Example: --directives off
     #[arg(long, value_enum, value_name = "SWITCH", default_value = "on", hide_short_help = true)]

@@ -1,4 +1,4 @@
-//! The arrows: which module may name which. The rule is docs/ARCHITECTURE.md's, the facts are the code's.
+//! The arrows: which module may name which. The rule is in docs/ARCHITECTURE.md; these tests check the code against it.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -27,10 +27,10 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("version", &[]),
 ];
 
-/// The crate's face names what it exports, and fuzzing whatever takes bytes from outside; no module names them.
-const OUTSIDE: [&str; 2] = ["lib", "fuzzing"];
+/// `lib` names what it exports, and `fuzzing` what parses bytes from outside; no other module names these two.
+const OUTSIDE: [&str; 3] = ["lib", "fuzzing", "reference"];
 
-/// Crates that a module must not know, by the words they are named with.
+/// Crates that a module must not name.
 const FORBIDDEN: [(&str, &[&str]); 4] = [
     ("engine", &["axum", "tonic", "prost", "http", "hyper", "tower", "clap"]),
     ("api", &["axum", "tonic", "prost", "http", "hyper", "tower"]),
@@ -57,7 +57,7 @@ fn code_of(module: &str) -> String {
         .join("\n")
 }
 
-/// The modules that a text names behind `prefix`; `crate::{a, b::{c, d}}` names a and b.
+/// The modules that a text names after `prefix`; `crate::{a, b::{c, d}}` names a and b.
 fn named(code: &str, prefix: &str) -> BTreeSet<String> {
     let is_between = |c: char| !(c.is_alphanumeric() || c == '_');
     let mut names = BTreeSet::new();
@@ -86,7 +86,7 @@ fn named(code: &str, prefix: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_module_of_a_list_is_seen() {
+fn every_module_of_a_use_list_is_found() {
     let code = "use crate::{a, b::{c, d}, e}; use crate::f::g; crate::h(i, crate::j::K, l)";
 
     assert_eq!(named(code, "crate::").into_iter().collect::<String>(), "abefhj");
@@ -98,7 +98,7 @@ fn modules_name_only_what_their_arrows_allow() {
         ARROWS.iter().map(|(module, _)| (*module).to_owned()).chain(["pb".into()]).collect();
     for (module, allowed) in ARROWS {
         let code = code_of(module);
-        assert!(!code.is_empty(), "there is no module {module}");
+        assert!(!code.is_empty(), "the module {module} is missing");
         let prefixes = if module == "main" { ["crate::", "tokenecho::"] } else { ["crate::", "$no such"] };
         for name in prefixes.iter().flat_map(|prefix| named(&code, prefix)) {
             let name = match name.as_str() {
@@ -109,14 +109,14 @@ fn modules_name_only_what_their_arrows_allow() {
             };
             assert!(
                 !modules.contains(name) || name == module || allowed.contains(&name),
-                "{module} names {name}: no arrow leads there"
+                "{module} names {name}, which its arrows do not allow"
             );
         }
     }
 }
 
 #[test]
-fn observation_knows_no_more_of_the_engine_than_what_it_reports() {
+fn ops_names_only_the_engine_types_that_it_reports() {
     let code = code_of("ops");
     for path in code.split("crate::engine::").skip(1) {
         let items = path.split(';').next().unwrap_or_default();
@@ -139,7 +139,7 @@ fn every_module_has_its_arrows() {
 }
 
 #[test]
-fn the_engine_knows_no_protocol_and_facades_not_each_other() {
+fn the_engine_names_no_protocol_and_http_names_no_grpc_crate() {
     for (module, crates) in FORBIDDEN {
         let code = code_of(module);
         for name in crates {

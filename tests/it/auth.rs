@@ -1,4 +1,4 @@
-//! The key check: one for every door and both protocols, denying by default.
+//! The key check: the same on every listener and for both protocols; it denies by default.
 
 use serde_json::json;
 use tokenecho::StartError;
@@ -16,22 +16,24 @@ fn keyed() -> tokenecho::Builder {
 }
 
 #[tokio::test]
-async fn a_key_is_asked_for_on_every_door_and_both_protocols() {
+async fn a_key_is_required_on_every_listener_and_both_protocols() {
     let server = start(keyed()).await;
-    let doors = [server.addresses().api, server.addresses().grpc.expect("a second door")];
+    let listeners = [server.addresses().api, server.addresses().grpc.expect("a second listener")];
 
-    for door in doors {
-        let refused = reqwest::get(format!("http://{door}/v1/models")).await.expect("an answer");
+    for listener in listeners {
+        let refused = reqwest::get(format!("http://{listener}/v1/models")).await.expect("an answer");
         assert_eq!(refused.headers()["www-authenticate"], "Bearer");
         let (status, error) = http::failure(refused).await;
         assert_eq!(
             (status, &error["code"], &error["type"]),
             (401, &json!("invalid_api_key"), &json!("invalid_request_error"))
         );
-        let served = http::client().get(format!("http://{door}/v1/models")).send().await.expect("an answer");
+        let served =
+            http::client().get(format!("http://{listener}/v1/models")).send().await.expect("an answer");
         assert_eq!(served.status(), 200);
 
-        let mut models = ModelServiceClient::connect(format!("http://{door}")).await.expect("a connection");
+        let mut models =
+            ModelServiceClient::connect(format!("http://{listener}")).await.expect("a connection");
         let refused = models.list_models(Request::new(ListModelsRequest {})).await.expect_err("no key");
         assert_eq!(refused.code(), Code::Unauthenticated);
         assert_eq!(grpc::failure(&refused).1["code"], "invalid_api_key");
@@ -83,7 +85,7 @@ async fn an_unknown_method_is_unauthenticated_before_it_is_unknown() {
 }
 
 #[tokio::test]
-async fn keyed_reflection_needs_a_key_and_reflection_that_is_off_is_not_there() {
+async fn keyed_reflection_needs_a_key_and_reflection_that_is_off_is_unimplemented() {
     for (mode, without, with) in [
         (Reflection::Open, Code::Ok, Code::Ok),
         (Reflection::Keyed, Code::Unauthenticated, Code::Ok),
@@ -104,7 +106,7 @@ async fn reflect(server: &tokenecho::Server, has_key: bool) -> Code {
 }
 
 #[tokio::test]
-async fn any_key_will_do_where_that_is_said_but_there_has_to_be_one() {
+async fn any_key_accepts_every_key_but_requires_one() {
     let server = start(bare_echo().configure(|config| config.auth.any_key = true)).await;
 
     let without = reqwest::get(format!("{}/models", server.base_url())).await.expect("an answer");
@@ -121,7 +123,7 @@ async fn any_key_will_do_where_that_is_said_but_there_has_to_be_one() {
 }
 
 #[tokio::test]
-async fn metrics_are_on_the_apis_doors_only_where_that_is_said() {
+async fn metrics_are_on_the_api_listeners_only_if_configured() {
     let server = start(keyed().configure(|config| config.listeners.api_metrics = true)).await;
 
     let metrics = reqwest::get(server.base_url().replace("/v1", "/metrics")).await.expect("an answer");
@@ -131,7 +133,7 @@ async fn metrics_are_on_the_apis_doors_only_where_that_is_said() {
 }
 
 #[tokio::test]
-async fn the_host_a_request_names_opens_nothing() {
+async fn odd_hosts_paths_and_key_headers_do_not_bypass_the_key_check() {
     let server = start(keyed()).await;
     let address = server.addresses().api;
     for head in [

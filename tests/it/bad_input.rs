@@ -1,4 +1,4 @@
-//! Whatever is malformed gets a 4xx with the API's error object: no 5xx, no dropped connection, no hang.
+//! Every malformed request gets a 4xx with the API's error object: no 5xx, no dropped connection, no hang.
 
 use serde_json::{Value, json};
 use tokenecho::Server;
@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt;
 use crate::support::http::{chat, completion, failure, post, say, with};
 use crate::support::{bare_echo, raw, start};
 
-/// The refusal of a body: status, code, param.
+/// Sends a body that must be refused, and returns the error's status, code and param.
 async fn refused(server: &Server, body: impl Into<reqwest::Body>) -> (u16, Value, Value) {
     let (status, error) = failure(post(server, body).await).await;
     assert_eq!(error["type"], "invalid_request_error");
@@ -15,7 +15,7 @@ async fn refused(server: &Server, body: impl Into<reqwest::Body>) -> (u16, Value
 }
 
 #[tokio::test]
-async fn what_is_no_json_is_refused_as_such() {
+async fn a_body_that_is_not_json_is_a_400() {
     let server = start(bare_echo()).await;
     let deep = |open: &str, close: &str| {
         format!("{{\"messages\":{}{}}}", open.repeat(100_000), close.repeat(100_000))
@@ -44,7 +44,7 @@ async fn what_is_no_json_is_refused_as_such() {
 }
 
 #[tokio::test]
-async fn a_wrong_type_is_named_with_its_place() {
+async fn a_wrong_type_is_reported_with_its_path() {
     let server = start(bare_echo()).await;
     let hi = json!([{"role": "user", "content": "Hi"}]);
     let in_message =
@@ -97,7 +97,7 @@ async fn a_wrong_type_is_named_with_its_place() {
 }
 
 #[tokio::test]
-async fn what_is_missing_or_not_in_a_set_is_named_with_its_place() {
+async fn a_missing_or_unknown_value_is_reported_with_its_path() {
     let server = start(bare_echo()).await;
     let hi = json!([{"role": "user", "content": "Hi"}]);
     for (body, code, param) in [
@@ -164,7 +164,7 @@ async fn what_is_missing_or_not_in_a_set_is_named_with_its_place() {
 }
 
 #[tokio::test]
-async fn numbers_beyond_reason_are_refused_as_out_of_range() {
+async fn numbers_out_of_range_are_refused_with_their_own_error_codes() {
     let server = start(bare_echo()).await;
     for (field, number, code) in [
         ("max_tokens", "9223372036854775808", "integer_above_max_value"),
@@ -207,7 +207,7 @@ async fn an_escaped_nul_is_echoed_and_a_lone_surrogate_is_refused() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_large_gets_its_413_whole() {
+async fn a_body_that_is_too_large_gets_a_complete_413() {
     let server = start(bare_echo()).await;
 
     let (status, error) = failure(post(&server, vec![b' '; 40 << 20]).await).await;
@@ -237,7 +237,7 @@ async fn other_media_are_refused_with_415() {
 }
 
 #[tokio::test]
-async fn unknown_paths_and_methods_have_the_apis_shape() {
+async fn unknown_paths_and_methods_get_the_apis_error_object() {
     let server = start(bare_echo()).await;
     let client = reqwest::Client::new();
     let root = server.base_url().replace("/v1", "");
@@ -254,7 +254,7 @@ async fn unknown_paths_and_methods_have_the_apis_shape() {
 }
 
 #[tokio::test]
-async fn a_body_cut_short_is_no_end_of_the_server() {
+async fn a_body_cut_short_does_not_stop_the_server() {
     let server = start(bare_echo()).await;
     let address = server.addresses().api;
     let mut cut = raw::chat(say("Hi").to_string().as_bytes());
@@ -270,7 +270,7 @@ async fn a_body_cut_short_is_no_end_of_the_server() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_come_in_time_is_a_408() {
+async fn a_body_that_does_not_arrive_in_time_is_a_408() {
     let short = std::time::Duration::from_millis(100);
     let server = start(bare_echo().configure(|config| config.limits.requests.body_timeout = short)).await;
     let head = raw::chat(b"0123456789").len() - 10;
@@ -282,7 +282,7 @@ async fn a_body_that_does_not_come_in_time_is_a_408() {
 }
 
 #[tokio::test]
-async fn user_text_in_an_error_is_cut() {
+async fn user_text_in_an_error_is_truncated() {
     let server = start(bare_echo().model("only")).await;
     let role = json!({"messages": [{"role": "x".repeat(1 << 20), "content": ""}]});
 

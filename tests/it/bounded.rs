@@ -1,4 +1,4 @@
-//! Bounded work: no request buys memory or time without end, and what is dropped is gone.
+//! Bounded work: no request takes unlimited memory or time, and a dropped request leaves nothing behind.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ async fn a_hostile_stop_sequence_costs_one_pass() {
 }
 
 #[tokio::test]
-async fn a_reply_that_is_held_whole_costs_no_more_than_another() {
+async fn holding_back_a_whole_reply_for_a_stop_sequence_costs_no_more_time() {
     let server = start(bare_echo()).await;
     let text = " a".repeat(99_000);
     let ask = async |stop: String| {
@@ -67,13 +67,13 @@ async fn a_reply_that_is_held_whole_costs_no_more_than_another() {
     let plain = ask("b".into()).await;
     let held = ask(" a".repeat(99_010)).await;
 
-    assert!(held < 5 * plain + Duration::from_secs(1), "{held:?}, where {plain:?} would do");
+    assert!(held < 5 * plain + Duration::from_secs(1), "{held:?}, compared with {plain:?}");
 }
 
 #[tokio::test]
-async fn a_large_request_holds_nobody_up() {
+async fn a_large_request_does_not_delay_others() {
     let server = Process::bare_echo(&[]).await;
-    // A control and a mark, each a grapheme of its own: the slowest text there is.
+    // A control character and a combining mark, each its own grapheme: the slowest text to split into tokens.
     let large = with(say(&"\u{7f}\u{301}".repeat(200_000)), &json!({"max_tokens": 1}));
     let large = async || completion(&server, &large).await;
     let small = async {
@@ -98,7 +98,7 @@ async fn a_large_request_holds_nobody_up() {
 }
 
 #[tokio::test]
-async fn stop_sequences_stay_in_the_budget_as_large_as_they_are_in_memory() {
+async fn stop_sequences_count_in_the_budget_with_their_size_in_memory() {
     let server =
         start(bare_echo().configure(|config| config.limits.requests.max_inflight_body = Some(512 * 1024)))
             .await;
@@ -111,7 +111,7 @@ async fn stop_sequences_stay_in_the_budget_as_large_as_they_are_in_memory() {
 }
 
 #[tokio::test]
-async fn an_answer_stays_in_the_budget_as_large_as_it_is_on_the_wire() {
+async fn an_answer_counts_in_the_budget_with_its_size_on_the_wire() {
     let server =
         start(bare_echo().configure(|config| config.limits.requests.max_inflight_body = Some(512 * 1024)))
             .await;
@@ -121,11 +121,11 @@ async fn an_answer_stays_in_the_budget_as_large_as_it_is_on_the_wire() {
     };
 
     assert_eq!(ask(&"x".repeat(1024)).await, 200);
-    assert_eq!(ask(&"\u{1}".repeat(1024)).await, 429, "each is six bytes in JSON");
+    assert_eq!(ask(&"\u{1}".repeat(1024)).await, 429, "each character is six bytes in JSON");
 }
 
 #[tokio::test]
-async fn a_grpc_message_of_nothing_but_structure_is_bounded() {
+async fn a_grpc_message_of_empty_submessages_takes_bounded_memory() {
     let server = Process::bare_echo(&["--max-inflight-body", "8MiB"]).await;
     let client = reqwest::Client::builder().http2_prior_knowledge().build().expect("a client");
     let url = server.url("/tokenecho.v1.ChatService/CreateChatCompletion");
@@ -136,30 +136,30 @@ async fn a_grpc_message_of_nothing_but_structure_is_bounded() {
         let request =
             client.post(&url).header("content-type", "application/grpc").header("te", "trailers").body(body);
         let answer = request.send().await.expect("an answer");
-        let told = |name: &str| answer.headers()[name].to_str().expect("text").to_owned();
-        (told("grpc-status"), told("grpc-message"))
+        let header = |name: &str| answer.headers()[name].to_str().expect("text").to_owned();
+        (header("grpc-status"), header("grpc-message"))
     };
     ask(1).await;
     let before = server.resident();
 
-    let (many, told) = ask(2 << 20).await;
+    let (many, message) = ask(2 << 20).await;
     let (more_than_there_is_room_for, _) = ask(100_000).await;
 
     assert_eq!(many, "3");
-    assert!(told.contains("too%20many%20fields") || told.contains("too many fields"), "{told}");
+    assert!(message.contains("too%20many%20fields") || message.contains("too many fields"), "{message}");
     assert_eq!(more_than_there_is_room_for, "8");
     grew_by_less_than(&server, before, 64 * MIB);
 }
 
 #[tokio::test]
-async fn questions_of_reflection_are_bounded() {
+async fn reflection_requests_are_bounded() {
     let server = start(bare_echo().api_key("123").expect("a key")).await;
     let mut peer = h2::Peer::connect(server.addresses().api, &[]).await;
     let head = h2::call_head("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo");
     let part = vec![b' '; 16_000];
 
     peer.send(&h2::frame(h2::HEADERS, h2::END_HEADERS, 1, &head)).await;
-    // A message of a megabyte, of which more comes than all questions may have.
+    // A message of a megabyte, of which more is sent than a reflection stream may send in total.
     peer.send(&h2::frame(h2::DATA, 0, 1, &[0, 0, 16, 0, 0])).await;
     for _ in 0..2 {
         peer.send(&h2::frame(h2::DATA, 0, 1, &part)).await;
@@ -172,7 +172,7 @@ async fn questions_of_reflection_are_bounded() {
 }
 
 #[tokio::test]
-async fn calls_without_a_key_take_no_room_of_those_with_one() {
+async fn calls_without_a_key_take_no_capacity_from_calls_with_a_key() {
     let server = start(bare_echo().api_key("123").expect("a key").configure(|config| {
         config.limits.requests.max_inflight_body = Some(32 * 1024);
         config.limits.requests.max_open_calls = 3;
@@ -181,13 +181,13 @@ async fn calls_without_a_key_take_no_room_of_those_with_one() {
     let mut health = tonic_health::pb::health_client::HealthClient::new(grpc::channel(&server).await);
     let mut watched = Vec::new();
     let refused = loop {
-        assert!(watched.len() < 100, "there is no end to them");
+        assert!(watched.len() < 100, "open watches are not limited");
         match health.watch(tonic_health::pb::HealthCheckRequest::default()).await {
             Ok(watch) => watched.push(watch),
             Err(status) => break status,
         }
     };
-    // Checks whose message never comes to its end.
+    // Health checks whose message is never complete.
     let mut slow = h2::Peer::connect(server.addresses().api, &[]).await;
     for stream in 0..4 {
         let head = h2::call_head("/grpc.health.v1.Health/Check");
@@ -203,7 +203,7 @@ async fn calls_without_a_key_take_no_room_of_those_with_one() {
 
     assert_eq!((watched.len(), refused.code()), (3, tonic::Code::ResourceExhausted));
     assert_eq!(chat(&server, &say(&"x".repeat(10 * 1024))).await.status(), 200);
-    health.check(tonic_health::pb::HealthCheckRequest::default()).await.expect("a place is not asked for");
+    health.check(tonic_health::pb::HealthCheckRequest::default()).await.expect("a check needs no slot");
     drop(watched);
     eventually("there is room again", async || {
         health.watch(tonic_health::pb::HealthCheckRequest::default()).await.is_ok()
@@ -212,7 +212,7 @@ async fn calls_without_a_key_take_no_room_of_those_with_one() {
 }
 
 #[tokio::test]
-async fn two_hundred_slow_uploads_together_stay_inside_their_budget() {
+async fn two_hundred_slow_request_bodies_together_stay_inside_their_budget() {
     let server = Process::bare_echo(&["--max-inflight-body", "64MiB"]).await;
     let head = raw::chat(&vec![b' '; 30 << 20]);
     let before = server.resident();
@@ -220,21 +220,21 @@ async fn two_hundred_slow_uploads_together_stay_inside_their_budget() {
     let mut uploads = Vec::new();
     for _ in 0..200 {
         let mut socket = TcpStream::connect(server.addresses().api).await.expect("a connection");
-        // A megabyte each, and no more for now.
+        // Each sends a megabyte and then pauses.
         let _ = tokio::time::timeout(Duration::from_millis(50), socket.write_all(&head[..1 << 20])).await;
         uploads.push(socket);
     }
 
     let refused = "tokenecho_requests_total{endpoint=\"chat_completions\",protocol=\"http\",status=\"429\"}";
     eventually("the rest is refused", async || metric(&server, refused).await >= 200 - 64).await;
-    // Each of them has a connection with its buffers besides.
+    // Each also has a connection with its buffers.
     grew_by_less_than(&server, before, 64 * MIB + 200 * 512 * 1024);
     drop(uploads);
     eventually("the budget is back", async || chat(&server, &say("Hi")).await.status() == 200).await;
 }
 
 #[tokio::test]
-async fn what_an_answer_is_made_of_stays_in_the_budget_until_the_answer_ends() {
+async fn the_text_an_answer_is_made_from_stays_in_the_budget_until_the_answer_ends() {
     let server =
         start(bare_echo().configure(|config| config.limits.requests.max_inflight_body = Some(64 * 1024)))
             .await;
@@ -252,7 +252,7 @@ async fn what_an_answer_is_made_of_stays_in_the_budget_until_the_answer_ends() {
 }
 
 #[tokio::test]
-async fn beyond_the_open_generations_the_answer_is_429_at_once() {
+async fn a_generation_beyond_the_limit_is_a_429_at_once() {
     let server = start(bare_echo().configure(|config| config.limits.requests.max_generations = 3)).await;
     let waiting = with(say("word"), &json!({"stream": true, "simulation": {"ttft": "60s"}}));
     let mut open = Vec::new();
@@ -282,7 +282,7 @@ async fn beyond_the_open_generations_the_answer_is_429_at_once() {
 }
 
 #[tokio::test]
-async fn twenty_thousand_generations_are_open_at_once_and_the_next_is_a_429_at_once() {
+async fn twenty_thousand_generations_can_be_open_and_the_next_is_a_429_at_once() {
     let server = Process::bare_echo(&[]).await;
     let waiting = with(say("word"), &json!({"simulation": {"ttft": "60s"}})).to_string();
     let before = server.resident();
@@ -313,7 +313,7 @@ async fn twenty_thousand_generations_are_open_at_once_and_the_next_is_a_429_at_o
 }
 
 #[tokio::test]
-async fn a_stalled_reader_costs_its_window_and_no_more_on_both_protocols() {
+async fn a_stalled_client_costs_no_more_than_its_window_on_both_protocols() {
     let server = Process::bare_echo(&[]).await;
     let endless = with(say("words "), &json!({"max_tokens": 100_000, "ignore_eos": true}));
     let streamed = with(endless.clone(), &json!({"stream": true})).to_string();
@@ -355,13 +355,13 @@ async fn drop_five_hundred_streams(server: &impl Target) {
         drop((open, items, client));
         eventually("nothing is open", async || open_streams(server).await == 0).await;
     }
-    // Asking keeps a connection of its own.
+    // Reading the metrics keeps one connection open.
     eventually("no connection is open", async || metric(server, "tokenecho_connections_open").await <= 2)
         .await;
 }
 
 #[tokio::test]
-async fn five_hundred_streams_dropped_in_the_middle_leave_no_memory_and_no_descriptors() {
+async fn five_hundred_streams_dropped_in_the_middle_leak_no_memory_and_no_descriptors() {
     let server = Process::bare_echo(&["--itl", "50ms"]).await;
     drop_five_hundred_streams(&server).await;
     let (memory, descriptors) = (server.resident(), server.descriptors());
@@ -373,10 +373,10 @@ async fn five_hundred_streams_dropped_in_the_middle_leave_no_memory_and_no_descr
 }
 
 #[tokio::test]
-async fn five_hundred_streams_dropped_in_the_middle_leave_no_tasks() {
+async fn five_hundred_streams_dropped_in_the_middle_leak_no_tasks() {
     let server = start(with_admin(bare_echo()).pacing(Duration::ZERO, Duration::from_millis(50))).await;
     completion(&server, &say("warm")).await;
-    // The clients' tasks run here as well.
+    // The clients' tasks run on this runtime too.
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
     let before = tasks();
 
@@ -386,7 +386,7 @@ async fn five_hundred_streams_dropped_in_the_middle_leave_no_tasks() {
 }
 
 #[tokio::test]
-async fn a_body_of_nothing_but_structure_is_bounded() {
+async fn a_body_of_tiny_json_values_takes_bounded_memory() {
     let server = Process::bare_echo(&[]).await;
     let before = server.resident();
 
@@ -396,13 +396,13 @@ async fn a_body_of_nothing_but_structure_is_bounded() {
         format!("{{\"messages\":[{{\"role\":\"user\",\"content\":[{}1]}}]}}", "1,".repeat(2 << 20)),
     ] {
         assert_eq!(post(&server, body).await.status(), 400);
-        // 4 to 6 MiB, as it came and put together.
+        // 4 to 6 MiB each, once as received and once joined.
         grew_by_less_than(&server, before, 32 * MIB);
     }
 }
 
 #[tokio::test]
-async fn a_body_of_tiny_chunks_costs_its_size_and_no_more() {
+async fn a_body_of_tiny_chunks_takes_bounded_memory() {
     let server = Process::bare_echo(&[]).await;
     let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
     let mut socket = TcpStream::connect(server.addresses().api).await.expect("a connection");
@@ -418,7 +418,7 @@ async fn a_body_of_tiny_chunks_costs_its_size_and_no_more() {
 }
 
 #[tokio::test]
-async fn unary_answers_share_one_budget_however_little_was_asked() {
+async fn unary_answers_share_one_budget_however_small_their_requests() {
     let server =
         start(bare_echo().configure(|config| config.limits.requests.max_inflight_body = Some(256 * 1024)))
             .await;

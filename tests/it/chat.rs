@@ -1,4 +1,4 @@
-//! `POST /v1/chat/completions`: the objects on the wire, and what the reply says.
+//! `POST /v1/chat/completions`: the objects on the wire, and the reply's text.
 
 use serde_json::json;
 use tokenecho::Server;
@@ -85,7 +85,7 @@ async fn a_stream_is_the_apis_chunks() {
 }
 
 #[tokio::test]
-async fn a_streams_head_tells_proxies_to_pass_it_on() {
+async fn a_streams_head_asks_proxies_not_to_buffer_it() {
     let server = start(bare_echo()).await;
 
     let response = chat(&server, &with(say("Hi"), &json!({"stream": true}))).await;
@@ -111,7 +111,7 @@ async fn a_callers_own_request_id_is_kept() {
 }
 
 #[tokio::test]
-async fn usage_is_told_in_a_stream_only_where_asked_for() {
+async fn usage_is_in_a_stream_only_if_requested() {
     let server = start(bare_echo()).await;
 
     let plain = chunks(&server, &say("one two")).await;
@@ -141,7 +141,7 @@ async fn the_echo_is_the_last_message_from_the_callers_side() {
 }
 
 #[tokio::test]
-async fn a_conversation_without_a_callers_message_is_answered_all_the_same() {
+async fn a_conversation_without_a_callers_message_is_still_answered() {
     let only_system = json!({"messages": [{"role": "system", "content": "be brief"}]});
     let prefixed = start(Server::builder()).await;
     let bare = start(bare_echo()).await;
@@ -184,12 +184,12 @@ async fn parts_are_joined_by_newlines_and_media_are_named() {
 }
 
 #[tokio::test]
-async fn choices_speak_in_turns_and_each_opens_with_its_role() {
+async fn choices_take_turns_and_each_begins_with_its_role() {
     let server = start(bare_echo()).await;
 
     let chunks = chunks(&server, &with(say("a b"), &json!({"n": 2}))).await;
 
-    let told: Vec<_> = chunks
+    let order: Vec<_> = chunks
         .iter()
         .map(|chunk| {
             let choice = &chunk["choices"][0];
@@ -201,18 +201,18 @@ async fn choices_speak_in_turns_and_each_opens_with_its_role() {
             format!("{} {what}", choice["index"])
         })
         .collect();
-    assert_eq!(told, ["0 role", "0 a", "1 role", "1 a", "0  b", "1  b", "0 end", "1 end"]);
+    assert_eq!(order, ["0 role", "0 a", "1 role", "1 a", "0  b", "1  b", "0 end", "1 end"]);
 }
 
 #[tokio::test]
 async fn a_stop_sequence_cuts_before_itself_even_across_tokens() {
     let server = start(bare_echo()).await;
-    for (stop, said, tokens) in
+    for (stop, text, tokens) in
         [("wor", "hello ", 2), ("lo wo", "hel", 1), ("hello", "", 0), ("worlds", "hello world", 2)]
     {
         let answer = completion(&server, &with(say("hello world"), &json!({"stop": stop}))).await;
 
-        assert_eq!(answer["choices"][0]["message"]["content"], said, "{stop}");
+        assert_eq!(answer["choices"][0]["message"]["content"], text, "{stop}");
         assert_eq!(answer["choices"][0]["finish_reason"], "stop");
         assert_eq!(answer["usage"]["completion_tokens"], tokens, "{stop}");
     }
@@ -221,12 +221,12 @@ async fn a_stop_sequence_cuts_before_itself_even_across_tokens() {
 #[tokio::test]
 async fn a_token_limit_cuts_with_length_unless_the_reply_ends_there() {
     let server = start(bare_echo()).await;
-    for (limit, said, reason) in
+    for (limit, text, reason) in
         [(1, "one", "length"), (2, "one two", "length"), (3, "one two three", "stop")]
     {
         let answer = completion(&server, &with(say("one two three"), &json!({"max_tokens": limit}))).await;
 
-        assert_eq!(answer["choices"][0]["message"]["content"], said);
+        assert_eq!(answer["choices"][0]["message"]["content"], text);
         assert_eq!(answer["choices"][0]["finish_reason"], reason);
         assert_eq!(answer["usage"]["completion_tokens"], limit);
     }
@@ -245,13 +245,13 @@ async fn load_tools_get_exactly_the_tokens_they_ask_for() {
     assert_eq!(exact["usage"]["completion_tokens"], 5);
     assert_eq!(
         least["choices"][0]["message"]["content"], "one twoone two",
-        "whole echoes until there are enough"
+        "the whole echo is repeated until there are enough tokens"
     );
     assert_eq!(least["choices"][0]["finish_reason"], "stop");
 }
 
 #[tokio::test]
-async fn nothing_repeated_is_still_nothing() {
+async fn an_empty_reply_stays_empty_when_repeated() {
     let server = start(bare_echo()).await;
 
     let answer = completion(&server, &with(say(""), &json!({"max_tokens": 5, "ignore_eos": true}))).await;
@@ -279,7 +279,7 @@ async fn a_single_reply_beyond_the_servers_budget_is_cut_and_more_choices_are_re
 }
 
 #[tokio::test]
-async fn lenient_takes_what_the_schema_allows() {
+async fn lenient_validation_accepts_what_the_schema_allows() {
     let server = start(bare_echo().configure(|config| config.service.validation = Validation::Lenient)).await;
     let lenient =
         json!({"max_tokens": 0, "stream_options": {"include_usage": true}, "logit_bias": {"word": 1}});
@@ -291,7 +291,7 @@ async fn lenient_takes_what_the_schema_allows() {
 }
 
 #[tokio::test]
-async fn strict_wants_a_model_and_knows_every_field() {
+async fn strict_validation_requires_a_model_and_refuses_unknown_fields() {
     let server = start(bare_echo().configure(|config| config.service.validation = Validation::Strict)).await;
     let strict = |fields| with(with(say("Hi"), &json!({"model": "m"})), &fields);
 
@@ -312,7 +312,7 @@ async fn strict_wants_a_model_and_knows_every_field() {
 }
 
 #[tokio::test]
-async fn directives_steer_one_request_and_say_so() {
+async fn directives_apply_to_one_request_and_its_answer_lists_them() {
     let server = start(bare_echo()).await;
     let url = format!("{}/chat/completions", server.base_url());
     let ask = async |headers: &[(&str, &str)], body| {
@@ -321,14 +321,14 @@ async fn directives_steer_one_request_and_say_so() {
         request.send().await.expect("an answer")
     };
 
-    let steered = ask(&[("x-mock-ttft", "5ms"), ("x-mock-itl", "0")], say("a b")).await;
+    let paced = ask(&[("x-mock-ttft", "5ms"), ("x-mock-itl", "0")], say("a b")).await;
     let failed = ask(&[("x-mock-status", "429")], say("a")).await;
     let body =
         ask(&[("x-mock-status", "500")], with(say("a"), &json!({"simulation": {"status": 503}}))).await;
     let plain = ask(&[], say("a")).await;
 
-    assert_eq!(steered.headers()["x-mock-applied"], "ttft=5ms, itl=0s");
-    assert_eq!(steered.status(), 200);
+    assert_eq!(paced.headers()["x-mock-applied"], "ttft=5ms, itl=0s");
+    assert_eq!(paced.status(), 200);
     assert_eq!(failed.headers()["x-mock-applied"], "status=429");
     assert_eq!(
         (&failed.headers()["retry-after"], &failed.headers()["retry-after-ms"]),
@@ -339,7 +339,7 @@ async fn directives_steer_one_request_and_say_so() {
         (status, &error["type"], &error["code"]),
         (429, &json!("requests"), &json!("rate_limit_exceeded"))
     );
-    assert_eq!(body.status(), 503, "the body's directive goes before the header's");
+    assert_eq!(body.status(), 503, "the body's directive takes precedence over the header's");
     assert!(!plain.headers().contains_key("x-mock-applied"));
     for (name, value) in
         [("x-mock-itl", "soon"), ("x-mock-ttft", "-1s"), ("x-mock-status", "200"), ("x-mock-status", "x")]
@@ -350,7 +350,7 @@ async fn directives_steer_one_request_and_say_so() {
 }
 
 #[tokio::test]
-async fn directives_that_are_off_steer_nothing() {
+async fn directives_that_are_off_are_ignored() {
     let off = tokenecho::config::Switch::Off;
     let server = start(bare_echo().configure(|config| config.service.simulation.directives = off)).await;
     let url = format!("{}/chat/completions", server.base_url());
@@ -363,7 +363,7 @@ async fn directives_that_are_off_steer_nothing() {
 }
 
 #[tokio::test]
-async fn an_engine_that_panics_is_one_requests_failure() {
+async fn an_engine_that_panics_fails_only_its_request() {
     let server = start(bare_echo().engine(|request: &GenerationRequest| {
         assert_ne!(request.prompt.messages()[0].text(), "at once", "a panic of the engine");
         let tokens = ["one", " two"].into_iter().map(Ok);

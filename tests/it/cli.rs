@@ -1,4 +1,4 @@
-//! The binary as a user meets it: help, start, health check, signals, exit codes.
+//! The binary as a user sees it: help, start, health check, signals, exit codes.
 
 use std::process::{Output, Stdio};
 use std::time::Duration;
@@ -22,12 +22,12 @@ fn stderr(output: &Output) -> String {
 }
 
 #[tokio::test]
-async fn the_start_record_tells_where_everything_is() {
+async fn the_start_record_has_the_addresses_and_settings_but_no_key() {
     let server =
         Process::start(&["--api-key", "alice:marked-key", "--itl", "5ms", "--model", "m"], &[]).await;
 
-    for door in ["api", "grpc", "admin"] {
-        let address = server.start[door].as_str().expect("an address");
+    for listener in ["api", "grpc", "admin"] {
+        let address = server.start[listener].as_str().expect("an address");
         assert!(address.parse::<std::net::SocketAddr>().expect("an address").port() > 0);
     }
     assert_eq!(server.start["itl"], "5ms");
@@ -76,18 +76,18 @@ async fn a_request_is_one_line_without_keys_prompts_or_replies() {
 }
 
 #[tokio::test]
-async fn whoever_does_not_read_the_log_holds_nobody_up_and_is_told_what_is_missing() {
+async fn an_unread_log_blocks_no_request_and_reports_how_many_lines_were_dropped() {
     let mut server = Process::start(&["--itl", "0", "--ttft", "0"], &[("RUST_LOG", "trace")]).await;
 
-    // Far more than a pipe holds, and more lines than are kept: HTTP/2 tells of every frame.
+    // Far more than a pipe holds, and more lines than are kept: HTTP/2 logs every frame.
     let client = reqwest::Client::builder().http2_prior_knowledge().build().expect("a client");
     for _ in 0..400 {
         let request = client.post(server.url("/v1/chat/completions")).json(&say("Hi"));
         assert_eq!(request.send().await.expect("an answer").status(), 200);
     }
-    let told = server.logged("left out").await;
+    let dropped = server.logged("left out").await;
 
-    assert!(told["lines"].as_u64().expect("a count") > 0);
+    assert!(dropped["lines"].as_u64().expect("a count") > 0);
     server.signal("-TERM").await;
     assert_eq!(server.end().await.1, Some(0));
 }
@@ -115,7 +115,7 @@ async fn sigterm_lets_streams_end_and_a_second_signal_does_not() {
 }
 
 #[tokio::test]
-async fn a_hangup_ends_nothing() {
+async fn a_hangup_does_not_stop_the_server() {
     let server = Process::start(&[], &[]).await;
 
     server.signal("-HUP").await;
@@ -127,7 +127,7 @@ async fn a_hangup_ends_nothing() {
 }
 
 #[tokio::test]
-async fn a_caller_who_got_an_empty_answer_did_not_leave() {
+async fn a_caller_who_got_an_empty_answer_is_not_logged_as_left() {
     let server = Process::start(&[], &[]).await;
     let client = reqwest::Client::new();
 
@@ -141,7 +141,7 @@ async fn a_caller_who_got_an_empty_answer_did_not_leave() {
 }
 
 #[tokio::test]
-async fn a_service_link_of_kubernetes_is_survived() {
+async fn the_service_link_variables_of_kubernetes_are_ignored() {
     let environment = [
         ("TOKENECHO_PORT", "tcp://10.0.0.1:8000"),
         ("TOKENECHO_SERVICE_HOST", "10.0.0.1"),
@@ -156,8 +156,8 @@ async fn a_service_link_of_kubernetes_is_survived() {
 #[tokio::test]
 async fn a_healthcheck_asks_both_protocols_and_exits_with_0_or_1() {
     let server = Process::start(&[], &[]).await;
-    let port = |door: &str| {
-        server.start[door].as_str().and_then(|address| address.rsplit(':').next()).expect("a port").to_owned()
+    let port = |name: &str| {
+        server.start[name].as_str().and_then(|address| address.rsplit(':').next()).expect("a port").to_owned()
     };
     let (api, second) = (port("api"), port("grpc"));
     let check = async |host: &str, more: &[&str]| {
@@ -191,7 +191,7 @@ async fn a_bad_flag_exits_with_2_and_bad_settings_with_1_all_at_once() {
 }
 
 #[tokio::test]
-async fn a_start_without_keys_beyond_loopback_says_what_mends_it() {
+async fn a_start_without_keys_beyond_loopback_fails_and_names_the_flags_that_help() {
     let refused =
         output(&["--host", "0.0.0.0", "--port", "0", "--grpc-port", "off", "--admin-port", "off"], &[]).await;
 
@@ -202,14 +202,14 @@ async fn a_start_without_keys_beyond_loopback_says_what_mends_it() {
 }
 
 #[tokio::test]
-async fn a_process_that_was_killed_binds_again_at_once() {
+async fn the_port_of_a_killed_process_can_be_bound_again_at_once() {
     let first = Process::start(&[], &[]).await;
     let port = first.start["api"]
         .as_str()
         .and_then(|address| address.rsplit(':').next())
         .expect("a port")
         .to_owned();
-    // Connections that the kill leaves half-closed hold the port, unless it is bound to be used again.
+    // Connections that the kill leaves half-closed block the port unless it is bound with SO_REUSEADDR.
     let stream =
         with(say("word"), &serde_json::json!({"stream": true, "max_tokens": 1000, "ignore_eos": true}));
     let open = reqwest::Client::new()
@@ -228,7 +228,7 @@ async fn a_process_that_was_killed_binds_again_at_once() {
 }
 
 #[tokio::test]
-async fn few_open_files_are_survived() {
+async fn a_server_that_ran_out_of_open_files_serves_again() {
     let binary = env!("CARGO_BIN_EXE_tokenecho");
     let script =
         format!("ulimit -n 120; exec {binary} --port 0 --grpc-port off --admin-port off --log-format json");
@@ -255,7 +255,7 @@ async fn few_open_files_are_survived() {
 }
 
 #[tokio::test]
-async fn version_tells_version_commit_and_compiler() {
+async fn version_shows_version_commit_and_compiler() {
     let version = output(&["--version"], &[]).await;
 
     let text = String::from_utf8_lossy(&version.stdout).into_owned();
@@ -293,7 +293,7 @@ async fn the_readme_has_every_option_with_its_default() {
         let row = rows.find(|line| line.contains(&alone) || line.contains(&with_value));
         let row = row.unwrap_or_else(|| panic!("the README has no row for --{flag}"));
         let default = option.split("[default: ").nth(1).and_then(|rest| rest.split(']').next());
-        // Long defaults are told elsewhere in the README, or in words.
+        // Long defaults are given elsewhere in the README, or in words.
         if let Some(default) = default.filter(|default| default.len() < 12) {
             assert!(row.contains(&format!("`{default}`")), "--{flag} is {default}: {row}");
         }
@@ -307,7 +307,7 @@ async fn keys_prompts_and_replies_are_in_no_log_at_any_level() {
     let server =
         Process::start(&["--api-key", "alice:marked-key", "--itl", "0"], &[("RUST_LOG", "trace")]).await;
     let (url, id) = (server.url(""), server.id());
-    // Read meanwhile: a full pipe would hold the server up.
+    // Read the log meanwhile: with a full pipe the server would drop lines.
     let logged = tokio::spawn(server.end());
     let http2 = reqwest::Client::builder().http2_prior_knowledge().build().expect("a client");
     for client in [reqwest::Client::new(), http2] {

@@ -1,4 +1,4 @@
-//! The way out: readiness first, open streams to their end or to the timeout, and then in form.
+//! Shutdown: readiness fails first; open streams run to their end, or get a proper error at the timeout.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::support::http::{chat, events, say, with};
 use crate::support::process::Process;
 use crate::support::{Target, bare_echo, eventually, grpc, h2, metric, raw, start, with_admin};
 
-/// A server that says a token every 20 ms and drains as told.
+/// A server that sends a token every 20 ms, with this shutdown delay and timeout in milliseconds.
 async fn draining(delay: u64, timeout: u64) -> Server {
     let pacing = Duration::from_millis(20);
     start(with_admin(bare_echo()).pacing(pacing, pacing).configure(move |config| {
@@ -54,7 +54,7 @@ async fn open_streams_run_to_their_end() {
 }
 
 #[tokio::test]
-async fn streams_beyond_the_timeout_end_in_form_on_both_protocols() {
+async fn streams_beyond_the_timeout_end_with_a_proper_error_on_both_protocols() {
     let server = draining(0, 200).await;
     let mut grpc_chat = grpc::chat(&server).await;
     let stream = chat(&server, &of_tokens(100_000)).await;
@@ -93,9 +93,9 @@ async fn streams_beyond_the_timeout_end_in_form_on_both_protocols() {
 }
 
 #[tokio::test]
-async fn readiness_turns_at_once_and_requests_are_served_during_the_delay() {
+async fn readiness_fails_at_once_and_requests_are_still_served_during_the_delay() {
     let server = draining(1_000, 1_000).await;
-    let (api, admin) = (server.base_url(), server.admin_url().expect("an operators' door"));
+    let (api, admin) = (server.base_url(), server.admin_url().expect("an admin listener"));
     let ready = format!("{admin}/readyz");
     assert_eq!(reqwest::get(&ready).await.expect("an answer").status(), 200);
 
@@ -107,11 +107,11 @@ async fn readiness_turns_at_once_and_requests_are_served_during_the_delay() {
     assert_eq!(served.expect("still served").status(), 200);
     assert_eq!(live.status(), 200);
     drain.await.expect("drained");
-    assert!(reqwest::get(&ready).await.is_err(), "nobody is listening any more");
+    assert!(reqwest::get(&ready).await.is_err(), "the admin listener is closed");
 }
 
 #[tokio::test]
-async fn a_health_watch_hears_of_the_drain_and_ends_and_holds_nothing_up() {
+async fn a_health_watch_reports_the_drain_and_ends_without_delaying_it() {
     let server = draining(0, 10_000).await;
     let channel = grpc::channel(&server).await;
     let mut health = HealthClient::new(channel.clone());
@@ -139,7 +139,7 @@ async fn a_health_watch_hears_of_the_drain_and_ends_and_holds_nothing_up() {
 }
 
 #[tokio::test]
-async fn idle_connections_hold_nothing_up() {
+async fn idle_connections_do_not_delay_the_drain() {
     let server = draining(0, 10_000).await;
     let client = reqwest::Client::new();
     client
@@ -159,19 +159,19 @@ async fn idle_connections_hold_nothing_up() {
 }
 
 #[tokio::test]
-async fn a_request_whose_head_had_begun_gets_a_503_and_new_connections_none() {
+async fn a_request_whose_head_had_begun_gets_a_503_and_new_connections_are_refused() {
     let server = draining(0, 2_000).await;
     let address = server.addresses().api;
     let mut begun = tokio::net::TcpStream::connect(address).await.expect("a connection");
     let request = raw::chat(say("Hi").to_string().as_bytes());
     begun.write_all(&request[..20]).await.expect("the server reads");
-    // A peer that has not seen the GOAWAY yet: it answers no ping, and goes on asking.
+    // A peer that has not seen the GOAWAY yet: it does not answer pings and keeps sending requests.
     let mut unaware = h2::Peer::connect(address, &[]).await;
     unaware.chat(1, &of_tokens(50).to_string()).await;
     assert!(unaware.until(h2::DATA).await.is_some());
 
     let drain = tokio::spawn(server.drain());
-    eventually("the door is closed", async || tokio::net::TcpStream::connect(address).await.is_err()).await;
+    eventually("the port is closed", async || tokio::net::TcpStream::connect(address).await.is_err()).await;
     begun.write_all(&request[20..]).await.expect("the server still reads");
     let answer = raw::read(&mut begun).await;
     unaware.send(&h2::frame(h2::HEADERS, h2::END_HEADERS | h2::END_STREAM, 3, &h2::grpc_head())).await;
@@ -181,17 +181,17 @@ async fn a_request_whose_head_had_begun_gets_a_503_and_new_connections_none() {
             break frame;
         }
     };
-    let mut said = Vec::new();
+    let mut body = Vec::new();
     while let Some(frame) = unaware.next().await {
         if frame.kind == h2::DATA {
-            said.extend(frame.payload);
+            body.extend(frame.payload);
         }
     }
     drain.await.expect("drained");
 
     assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("shutting_down"), "{answer}");
     assert_eq!(late.flags & h2::END_STREAM, h2::END_STREAM, "a status and nothing else");
-    assert!(String::from_utf8_lossy(&said).ends_with("data: [DONE]\n\n"), "what was open ran to its end");
+    assert!(String::from_utf8_lossy(&body).ends_with("data: [DONE]\n\n"), "the open stream ran to its end");
 }
 
 #[tokio::test]
@@ -203,11 +203,11 @@ async fn a_second_request_whose_head_had_begun_gets_its_503_too() {
     let mut first = [0; 12];
     begun.read_exact(&mut first).await.expect("an answer");
     begun.write_all(b"GET /v1/models HTT").await.expect("the server reads");
-    // A request of another connection, to be sure that the half head has come in.
+    // A request on another connection, so that the half head has surely arrived.
     reqwest::get(format!("{}/models", server.base_url())).await.expect("an answer");
 
     let drain = tokio::spawn(server.drain());
-    eventually("the door is closed", async || tokio::net::TcpStream::connect(address).await.is_err()).await;
+    eventually("the port is closed", async || tokio::net::TcpStream::connect(address).await.is_err()).await;
     begun.write_all(b"P/1.1\r\nhost: x\r\n\r\n").await.expect("the server still reads");
     let answer = raw::read(&mut begun).await;
 
@@ -216,7 +216,7 @@ async fn a_second_request_whose_head_had_begun_gets_its_503_too() {
 }
 
 #[tokio::test]
-async fn an_old_idle_connection_holds_nothing_up() {
+async fn an_old_idle_connection_does_not_delay_the_drain() {
     let age = Duration::from_millis(50);
     let server =
         start(bare_echo().configure(|config| config.limits.connections.max_connection_age = age)).await;
@@ -232,7 +232,7 @@ async fn an_old_idle_connection_holds_nothing_up() {
 }
 
 #[tokio::test]
-async fn a_stream_without_delays_ends_in_form_too() {
+async fn a_stream_without_delays_ends_with_a_proper_error_too() {
     let server =
         start(bare_echo().configure(|config| config.listeners.shutdown_timeout = Duration::from_millis(200)))
             .await;
@@ -243,7 +243,7 @@ async fn a_stream_without_delays_ends_in_form_too() {
     socket.read_exact(&mut answer).await.expect("it has begun");
 
     let drain = tokio::spawn(server.drain());
-    // A reader that is slower than the server, and never stops.
+    // A client that reads more slowly than the server sends, but never stops.
     let mut part = vec![0; 100 * 1024];
     while let Ok(length @ 1..) = socket.read(&mut part).await {
         answer.extend_from_slice(&part[..length]);
@@ -257,7 +257,7 @@ async fn a_stream_without_delays_ends_in_form_too() {
 }
 
 #[tokio::test]
-async fn an_upload_that_still_runs_is_told_that_the_server_closes() {
+async fn a_request_body_that_is_still_arriving_gets_the_shutting_down_error() {
     let server = draining(0, 5_000).await;
     let address = server.addresses().api;
     let mut http1 = tokio::net::TcpStream::connect(address).await.expect("a connection");
@@ -265,7 +265,7 @@ async fn an_upload_that_still_runs_is_told_that_the_server_closes() {
     let mut http2 = h2::Peer::connect(address, &[]).await;
     http2.send(&h2::frame(h2::HEADERS, h2::END_HEADERS, 1, &h2::chat_head())).await;
     http2.send(&h2::frame(h2::HEADERS, h2::END_HEADERS, 3, &h2::grpc_head())).await;
-    // Answered after those before it.
+    // Its answer shows that the server has seen the two before it.
     http2.chat(5, &say("Hi").to_string()).await;
     while http2.until(h2::DATA).await.expect("an answer").stream != 5 {}
     let begun = Instant::now();
@@ -292,17 +292,17 @@ async fn an_upload_that_still_runs_is_told_that_the_server_closes() {
 }
 
 #[tokio::test]
-async fn half_a_preface_holds_nothing_up() {
+async fn half_a_preface_does_not_delay_the_drain() {
     let server = draining(0, 20_000).await;
     let mut peer = tokio::net::TcpStream::connect(server.addresses().api).await.expect("a connection");
     peer.write_all(b"PRI * HTTP/2.0\r\n").await.expect("the server reads");
-    // A request of another connection, to be sure that it has come in.
+    // A request on another connection, so that the half preface has surely arrived.
     reqwest::get(format!("{}/models", server.base_url())).await.expect("an answer");
     let address = server.addresses().api;
     let begun = Instant::now();
 
     let drain = tokio::spawn(server.drain());
-    eventually("the door is closed", async || tokio::net::TcpStream::connect(address).await.is_err()).await;
+    eventually("the port is closed", async || tokio::net::TcpStream::connect(address).await.is_err()).await;
     peer.write_all(b"\r\nSM\r\n\r\n").await.expect("the server still reads");
     let mut peer = h2::Peer { socket: peer };
     peer.send(&h2::frame(h2::SETTINGS, 0, 0, &[])).await;
@@ -314,7 +314,7 @@ async fn half_a_preface_holds_nothing_up() {
 }
 
 #[tokio::test]
-async fn a_large_request_that_is_still_read_is_told_that_the_server_closes() {
+async fn a_large_request_that_is_still_being_parsed_is_answered_at_shutdown() {
     let server = Process::bare_echo(&["--shutdown-timeout", "500ms"]).await;
     let large = with(say(&"\u{7f}\u{301}".repeat(1_000_000)), &json!({"max_tokens": 1})).to_string();
     let request = raw::chat(large.as_bytes());
@@ -328,7 +328,7 @@ async fn a_large_request_that_is_still_read_is_told_that_the_server_closes() {
     server.signal("-TERM").await;
     for socket in &mut asking {
         let answer = raw::read(socket).await;
-        // Those that were read in time are answered.
+        // Requests that were parsed in time get a 200.
         assert!(answer.starts_with("HTTP/1.1 503") || answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
 

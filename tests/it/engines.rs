@@ -1,5 +1,5 @@
-//! Engines of one's own: whatever an engine gives reaches callers of both protocols, unary and streamed, as the same
-//! answer; and what it does wrong is one request's failure.
+//! Custom engines: what an engine returns reaches callers of both protocols, unary and streamed, as the same answer;
+//! an engine's error fails only its own request.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use serde_json::json;
 use tokenecho::engine::{
-    CallKind, Delta, Engine, FinishReason, GenerationRequest, Piece, Replies, Reply, Segment, Usage,
+    CallKind, CallStart, Delta, Engine, FinishReason, GenerationRequest, Piece, Replies, Reply, Segment,
+    Usage,
 };
 use tokenecho::error::{ApiError, Custom};
 use tokio::time::Instant;
@@ -34,10 +35,10 @@ fn everything() -> Vec<Segment> {
 
 /// The same, token by token.
 fn live() -> Reply {
-    let call = |call, kind, id: &str| Delta::Call { call, kind, id: id.into(), name: "find".into() };
+    let call = |call, kind, id: &str| CallStart { call, kind, id: id.into(), name: "find".into() };
     let pieces: Vec<Piece> = vec![
         Delta::Reasoning("Hm.".into()).into(),
-        call(0, CallKind::Function, "call_1").into(),
+        Delta::from(call(0, CallKind::Function, "call_1")).into(),
         Delta::Arguments { call: 0, text: "{}".into() }.into(),
         Delta::Text("".into()).into(),
         Piece::Finish(FinishReason::ContentFilter),
@@ -101,7 +102,7 @@ async fn a_tool_call_is_the_apis_object_and_its_stream_names_the_tool_once() {
 }
 
 #[tokio::test]
-async fn what_an_engine_reports_of_usage_and_end_is_what_the_caller_gets_unless_the_reply_was_cut() {
+async fn the_engines_usage_and_finish_reason_reach_the_caller_unless_the_reply_was_cut() {
     let server = start(bare_echo().engine(|_: &GenerationRequest| live())).await;
 
     let answer = completion(&server, &say("x")).await;
@@ -117,7 +118,7 @@ async fn what_an_engine_reports_of_usage_and_end_is_what_the_caller_gets_unless_
     assert_eq!(cut["usage"]["completion_tokens"], 1);
 }
 
-/// Gives its replies after a while, or an error instead.
+/// Returns its replies, or an error, after a delay.
 struct Upstream(Duration);
 
 impl Engine for Upstream {
@@ -139,7 +140,7 @@ impl Engine for Upstream {
 }
 
 #[tokio::test]
-async fn an_engine_may_take_its_time_and_its_refusal_is_still_a_status_on_both_protocols() {
+async fn an_engine_that_answers_late_can_still_refuse_with_a_status_on_both_protocols() {
     let server = start(bare_echo().engine(Upstream(Duration::from_millis(20)))).await;
     for text in ["later", "refuse", "panic", "too few"] {
         check(&server, &say(text)).await;
@@ -157,7 +158,7 @@ async fn an_engine_may_take_its_time_and_its_refusal_is_still_a_status_on_both_p
 }
 
 #[tokio::test]
-async fn waiting_for_an_engine_ends_with_the_deadline_with_the_caller_and_with_the_server() {
+async fn waiting_for_an_engine_ends_at_the_deadline_when_the_caller_leaves_and_at_shutdown() {
     let server =
         start(with_admin(bare_echo()).engine(Upstream(Duration::from_secs(600))).configure(|config| {
             config.limits.requests.max_generations = 1;
@@ -205,7 +206,7 @@ async fn a_live_reply_that_fails_ends_its_stream_with_its_own_error() {
     let status = loop {
         match items.message().await {
             Ok(Some(_)) => {}
-            Ok(None) => panic!("it ended well"),
+            Ok(None) => panic!("it ended without an error"),
             Err(status) => break status,
         }
     };

@@ -1,4 +1,4 @@
-//! The error table: every failure, as both protocols tell it, side by side.
+//! The error table: every failure, as both protocols report it, side by side.
 
 use serde_json::json;
 use tokenecho::Server;
@@ -6,7 +6,7 @@ use tonic_types::StatusExt;
 
 use crate::support::{bare_echo, grpc, http, start};
 
-/// One failure asked for by its status, as both protocols render it.
+/// One failure, requested by its status, as both protocols render it.
 async fn row(server: &Server, status: u16) -> String {
     let request = http::with(http::say("x"), &json!({"simulation": {"status": status}}));
     let response = http::chat(server, &request).await;
@@ -16,8 +16,8 @@ async fn row(server: &Server, status: u16) -> String {
     let headers = format!("{} {}", header("www-authenticate"), header("retry-after-ms"));
     let (http_status, error) = http::failure(response).await;
     let mut chat = grpc::chat(server).await;
-    let told = chat.create_chat_completion(grpc::request(&request)).await.expect_err("a failure");
-    let details = told.get_error_details();
+    let over_grpc = chat.create_chat_completion(grpc::request(&request)).await.expect_err("a failure");
+    let details = over_grpc.get_error_details();
     let reason = details.error_info().expect("ErrorInfo").reason.clone();
     let retries = details
         .retry_info()
@@ -27,7 +27,7 @@ async fn row(server: &Server, status: u16) -> String {
         "{http_status} {} {} {headers} | {:?} {reason} {retries}",
         error["type"].as_str().unwrap_or("-"),
         error["code"].as_str().unwrap_or("-"),
-        told.code(),
+        over_grpc.code(),
     )
 }
 

@@ -1,9 +1,9 @@
-//! Request framing: one answer or a close, never two answers to what was meant as one request.
+//! Request framing: one answer or a close, never two answers to one intended request.
 
 use crate::support::http::{completion, say};
 use crate::support::{bare_echo, raw, start};
 
-/// How many answers the bytes got.
+/// The number of answers in what the server sent.
 fn answers(text: &str) -> usize {
     text.matches("HTTP/1.1 ").count()
 }
@@ -44,7 +44,7 @@ async fn conflicting_or_malformed_framing_gets_one_answer_or_a_close() {
 }
 
 #[tokio::test]
-async fn requests_in_a_row_are_answered_in_a_row() {
+async fn pipelined_requests_are_all_answered() {
     let server = start(bare_echo()).await;
     let get = |more: &str| format!("GET /livez HTTP/1.1\r\nhost: x\r\n{more}\r\n");
 
@@ -58,7 +58,7 @@ async fn requests_in_a_row_are_answered_in_a_row() {
 }
 
 #[tokio::test]
-async fn what_is_no_request_at_all_is_a_400_or_a_close() {
+async fn bytes_that_are_not_a_request_get_a_400_or_a_close() {
     let server = start(bare_echo()).await;
     for bytes in [
         &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
@@ -79,7 +79,7 @@ async fn what_is_no_request_at_all_is_a_400_or_a_close() {
 }
 
 #[tokio::test]
-async fn a_body_of_two_codings_is_a_415() {
+async fn a_body_with_two_transfer_codings_is_a_415() {
     let server = start(bare_echo()).await;
     let head =
         "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer 123\r\nconnection: close\r\n";

@@ -1,4 +1,4 @@
-//! What is gRPC's own: reflection, health, details, deadlines, the form of calls.
+//! What only gRPC has: reflection, health, error details, deadlines, the format of calls.
 
 use std::time::Duration;
 
@@ -80,7 +80,7 @@ async fn a_bad_request_names_its_field_in_the_details() {
 }
 
 #[tokio::test]
-async fn what_only_grpc_can_say_wrong_is_invalid_too() {
+async fn values_that_only_grpc_can_express_are_checked_too() {
     let server = start(bare_echo()).await;
     let mut chat = grpc::chat(&server).await;
     let empty_part = chat_message::Content::Parts(ContentParts { parts: vec![ContentPart { part: None }] });
@@ -138,7 +138,7 @@ async fn a_deadline_ends_a_stream() {
 #[tokio::test]
 async fn a_deadline_ends_a_unary_call() {
     let server = start(bare_echo().pacing(Duration::from_millis(50), Duration::from_millis(50))).await;
-    // By hand: tonic's client keeps the deadline too, and might be the faster one.
+    // Without tonic's client, which enforces the deadline too and might be faster.
     let client = reqwest::Client::builder().http2_prior_knowledge().build().expect("a client");
     let body = grpc::framed(&endless_body());
     let begun = Instant::now();
@@ -155,7 +155,7 @@ async fn a_deadline_ends_a_unary_call() {
 /// A failure before the first message is one frame of headers that ends the stream (Trailers-Only): grpc-core loses
 /// the status of anything else.
 #[tokio::test]
-async fn an_early_failure_is_one_frame_with_a_deadline_and_without() {
+async fn an_early_failure_is_one_frame_with_and_without_a_deadline() {
     let server = start(bare_echo()).await;
     for timeout in [None, Some(("grpc-timeout", "20S"))] {
         let mut peer = h2::Peer::connect(server.addresses().api, &[]).await;
@@ -198,7 +198,7 @@ async fn metadata_carries_request_ids_and_directives_both_ways() {
     let failed = chat.stream_chat_completion(failing).await.expect_err("a failure");
 
     assert_eq!(answer.metadata().get("x-request-id").expect("an id"), "mine-2");
-    assert_eq!(answer.metadata().get("x-mock-applied").expect("told"), "ttft=1ms");
+    assert_eq!(answer.metadata().get("x-mock-applied").expect("the directives"), "ttft=1ms");
     assert_eq!(failed.code(), Code::ResourceExhausted);
     assert_eq!(
         failed.get_error_details().retry_info().and_then(|info| info.retry_delay),
@@ -229,7 +229,7 @@ async fn a_message_that_is_too_large_is_resource_exhausted_without_a_retry() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_message_are_the_callers_fault() {
+async fn bytes_that_are_not_a_message_are_a_client_error() {
     let server = start(bare_echo()).await;
     let client = reqwest::Client::builder().http2_prior_knowledge().build().expect("a client");
     let send = async |body: &'static [u8], encoding: &str| {
@@ -256,7 +256,7 @@ async fn bytes_that_are_no_message_are_the_callers_fault() {
 }
 
 #[tokio::test]
-async fn a_call_that_is_no_post_is_unimplemented() {
+async fn a_call_that_is_not_a_post_is_unimplemented() {
     let server = start(bare_echo()).await;
     let client = reqwest::Client::builder().http2_prior_knowledge().build().expect("a client");
 

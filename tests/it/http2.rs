@@ -1,4 +1,4 @@
-//! HTTP/2 used as a weapon: GOAWAY or absorbed, and everybody else is served.
+//! HTTP/2 floods: each is absorbed or ends with GOAWAY, and all other clients are served.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::support::process::Process;
 use crate::support::{Target, bare_echo, eventually, metric, start, with_admin};
 
 const FLOOD: usize = 20_000;
-/// What a flood may leave behind.
+/// How many bytes of memory a flood may leave behind.
 const FLAT: u64 = 4 << 20;
 
-/// Sends the frames of a flood until all are sent or the server has closed; then the server is as before.
+/// Sends the frames of a flood until all are sent or the server has closed; then checks that the server is as before.
 async fn flood(server: &Process, frames: impl Fn(u32) -> Vec<u8>) -> Peer {
     completion(server, &say("warm")).await;
     let before = server.resident();
@@ -39,7 +39,7 @@ async fn flood(server: &Process, frames: impl Fn(u32) -> Vec<u8>) -> Peer {
 }
 
 #[tokio::test]
-async fn a_rapid_reset_is_told_to_go_away() {
+async fn a_rapid_reset_ends_its_connection() {
     let server = Process::bare_echo(&[]).await;
     let request = |index: u32| {
         let stream = 2 * index + 1;
@@ -59,7 +59,7 @@ async fn a_rapid_reset_is_told_to_go_away() {
 #[tokio::test]
 async fn resets_that_the_server_is_made_to_send_are_bounded() {
     let server = Process::bare_echo(&[]).await;
-    // A window update of nothing is a fault of the stream, which the server has to reset (MadeYouReset).
+    // A window update of zero is an error of the stream, which the server must reset (MadeYouReset).
     let request = |index: u32| {
         let stream = 2 * index + 1;
         let head = frame(h2::HEADERS, h2::END_HEADERS, stream, &h2::chat_head());
@@ -109,7 +109,7 @@ async fn a_flood_of_empty_data_is_absorbed_or_ends_its_connection() {
 async fn a_header_bomb_is_refused() {
     let server = Process::bare_echo(&[]).await;
     let mut peer = Peer::connect(server.addresses().api, &[]).await;
-    // One field of 100 bytes put into the table, then named a thousand times with one byte each.
+    // One field of 100 bytes is added to the table, then referenced ten thousand times with one byte each.
     let entry = [&[0x40, 1, b'x', 100][..], &[b'y'; 100]].concat();
     let bomb = [h2::chat_head(), entry, vec![0xbe; 10_000]].concat();
 
@@ -150,11 +150,11 @@ async fn ten_thousand_streams_of_one_connection_are_answered() {
     let url = format!("{}/chat/completions", server.url("/v1"));
 
     let mut calls = tokio::task::JoinSet::new();
-    let places = std::sync::Arc::new(tokio::sync::Semaphore::new(1000));
+    let slots = std::sync::Arc::new(tokio::sync::Semaphore::new(1000));
     for _ in 0..10_000 {
-        let (client, url, places) = (client.clone(), url.clone(), std::sync::Arc::clone(&places));
+        let (client, url, slots) = (client.clone(), url.clone(), std::sync::Arc::clone(&slots));
         calls.spawn(async move {
-            let _place = places.acquire().await.expect("open");
+            let _slot = slots.acquire().await.expect("open");
             let response = client.post(url).json(&say("Hi")).send().await.expect("an answer");
             let status = response.status().as_u16();
             response.bytes().await.expect("a body");

@@ -1,4 +1,4 @@
-//! Key files: what they may hold, and how they change while the server runs.
+//! Key files: what they may contain, and how changes are loaded while the server runs.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::support::process::Process;
 use crate::support::{Target, bare_echo, eventually, metric, start, with_admin};
 
-/// A folder of this test's own, gone with it.
+/// A temporary folder of one test, deleted when dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -23,7 +23,7 @@ impl Folder {
     fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.0.join(name);
         std::fs::create_dir_all(path.parent().expect("inside the folder")).expect("a folder");
-        // As an editor or a mount does it: a reader sees the old file or the new one.
+        // Replaced by a rename, as editors and mounts do it: the server reads either the old file or the new one.
         let new = self.0.join("..new");
         std::fs::write(&new, text).expect("a file");
         std::fs::rename(new, &path).expect("in place");
@@ -42,7 +42,7 @@ async fn with_keys(path: &Path) -> Server {
     start(with_admin(bare_echo()).configure(|config| config.auth.api_key_file = Some(path))).await
 }
 
-/// The same in a process of its own, which reads its keys again at once when it is sent SIGHUP.
+/// The same in its own process, which reloads its keys at once on SIGHUP.
 async fn process_with_keys(path: &Path) -> Process {
     Process::start(&["--api-key-file", path.to_str().expect("UTF-8")], &[]).await
 }
@@ -72,7 +72,7 @@ async fn a_file_holds_keys_digests_comments_and_blank_lines() {
 }
 
 #[tokio::test]
-async fn a_changed_file_is_followed_within_five_seconds() {
+async fn a_changed_file_is_reloaded_within_five_seconds() {
     let folder = Folder::new();
     let server = with_keys(&folder.write("keys", "old")).await;
     assert!(accepts(&server, "old").await);
@@ -89,7 +89,7 @@ async fn a_changed_file_is_followed_within_five_seconds() {
 }
 
 #[tokio::test]
-async fn a_swapped_secret_is_followed() {
+async fn a_swapped_secret_is_reloaded() {
     let folder = Folder::new();
     folder.write("..2024_1/alice", "first");
     folder.write("..2024_2/alice", "second");
@@ -108,7 +108,7 @@ async fn a_swapped_secret_is_followed() {
     std::os::unix::fs::symlink("..data/bob", folder.0.join("bob")).expect("a link");
 
     eventually("the new key is accepted", async || accepts(&server, "second").await).await;
-    eventually("and the new holder's", async || accepts(&server, "third").await).await;
+    eventually("and the key with a new name", async || accepts(&server, "third").await).await;
     assert!(!accepts(&server, "first").await);
 }
 
@@ -135,11 +135,11 @@ async fn a_broken_change_keeps_the_keys_and_is_counted_once() {
     folder.write("keys", "better");
     server.signal("-HUP").await;
     eventually("a good change is taken", async || accepts(&server, "better").await).await;
-    assert_eq!(failures().await, 4, "each failure once, however often it is looked at");
+    assert_eq!(failures().await, 4, "each failure is counted once, however often the file is read");
 }
 
 #[tokio::test]
-async fn without_any_key_there_is_no_start() {
+async fn a_server_does_not_start_without_a_valid_key_in_its_file() {
     let folder = Folder::new();
     for text in ["", "# only a comment\n\n", "two words", "sha256:zz"] {
         let path = folder.write("keys", text);
@@ -176,7 +176,7 @@ async fn odd_keys_are_401() {
 }
 
 #[tokio::test]
-async fn a_pipe_in_a_files_place_is_a_fault_and_no_end() {
+async fn a_pipe_in_place_of_a_key_file_is_an_error_and_does_not_stop_the_server() {
     let folder = Folder::new();
     let file = folder.write("keys", "good");
     let server = with_keys(&file).await;
@@ -193,10 +193,10 @@ async fn a_pipe_in_a_files_place_is_a_fault_and_no_end() {
 }
 
 #[tokio::test]
-async fn a_holder_whose_file_is_broken_keeps_the_key() {
+async fn a_key_name_whose_file_is_broken_keeps_its_key() {
     let folder = Folder::new();
-    for holder in ["alice", "bob", "carol"] {
-        folder.write(&format!("keys/{holder}"), holder);
+    for name in ["alice", "bob", "carol"] {
+        folder.write(&format!("keys/{name}"), name);
     }
     let server = process_with_keys(&folder.0.join("keys")).await;
     let failures = async || metric(&server, "tokenecho_key_reload_failures_total").await;
@@ -215,6 +215,6 @@ async fn a_holder_whose_file_is_broken_keeps_the_key() {
 
     std::fs::remove_file(folder.0.join("keys/bob")).expect("ours");
     server.signal("-HUP").await;
-    eventually("bob has left", async || !accepts(&server, "bob").await).await;
+    eventually("bob's key is removed", async || !accepts(&server, "bob").await).await;
     assert_eq!(failures().await, 2);
 }

@@ -1,4 +1,4 @@
-//! Callers who leave: noticed at once, and nothing of theirs stays behind.
+//! Callers who leave: the server notices at once and keeps nothing of their requests.
 
 use serde_json::json;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use crate::support::http::{chat, completion, say, with};
 use crate::support::{bare_echo, eventually, grpc, metric, start, with_admin};
 
 #[tokio::test]
-async fn a_caller_who_leaves_is_noticed_and_nothing_stays_behind() {
+async fn a_caller_who_leaves_is_noticed_and_frees_its_slots() {
     let pacing = Duration::from_millis(20);
     let server = start(
         with_admin(bare_echo())

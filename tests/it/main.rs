@@ -1,4 +1,4 @@
-//! The real server over real sockets, a file a feature. Every test starts a server of its own on port 0.
+//! The real server over real sockets, one file per feature. Every test starts its own server on port 0.
 
 mod arrows;
 mod auth;
@@ -6,7 +6,6 @@ mod bad_input;
 mod bounded;
 mod chat;
 mod cli;
-mod doors;
 mod drain;
 mod engines;
 mod errors;
@@ -15,11 +14,13 @@ mod grpc;
 mod http2;
 mod keys;
 mod leaving;
+mod listeners;
 mod metrics;
 mod models;
 mod pacing;
 mod parity;
 mod properties;
+mod prose;
 mod sizes;
 mod slow_clients;
 mod support;

@@ -1,4 +1,4 @@
-//! The metrics: what is counted is what happened.
+//! The metrics: they count what happened.
 
 use serde_json::json;
 use std::time::Duration;

@@ -13,7 +13,7 @@ async fn get(server: &tokenecho::Server, path: &str) -> reqwest::Response {
 }
 
 #[tokio::test]
-async fn without_a_model_given_any_is_served_and_one_is_listed() {
+async fn without_configured_models_any_is_served_and_one_is_listed() {
     let server = start(bare_echo()).await;
 
     let list: Value = get(&server, "/models").await.json().await.expect("JSON");
@@ -31,7 +31,7 @@ async fn without_a_model_given_any_is_served_and_one_is_listed() {
 }
 
 #[tokio::test]
-async fn given_models_are_the_only_ones_and_the_first_is_the_default() {
+async fn configured_models_are_the_only_ones_and_the_first_is_the_default() {
     let server = start(bare_echo().model("a/b").model("c")).await;
 
     let list: Value = get(&server, "/models").await.json().await.expect("JSON");
@@ -51,7 +51,7 @@ async fn given_models_are_the_only_ones_and_the_first_is_the_default() {
 }
 
 #[tokio::test]
-async fn grpc_tells_the_same_models() {
+async fn grpc_returns_the_same_models() {
     let server = start(bare_echo().model("a/b")).await;
     let mut models = ModelServiceClient::new(grpc::channel(&server).await);
 

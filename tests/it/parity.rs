@@ -1,4 +1,4 @@
-//! One table of requests, four ways in: whichever a caller takes, the answer is the same.
+//! One table of requests, each sent over HTTP and gRPC, unary and streamed: all four answers are the same.
 
 use serde_json::{Value, json};
 use tokenecho::{Server, config::Validation};
@@ -7,10 +7,10 @@ use tonic::Request;
 use crate::support::{self, bare_echo, start};
 
 #[path = "../../examples/custom_engine.rs"]
-#[expect(dead_code, reason = "an example has a main of its own")]
+#[expect(dead_code, reason = "the example has its own main")]
 mod custom_engine;
 
-/// Requests as the HTTP API takes them. What only one protocol can say wrong is tested in its own file.
+/// Requests in the HTTP API's form. Values that only one protocol can express are tested in that protocol's file.
 fn table() -> Vec<Value> {
     [answered(), refused(), with_tools(), with_bad_tools()].concat()
 }
@@ -155,13 +155,13 @@ fn custom(format: &Value) -> Value {
     json!({"type": "custom", "custom": {"name": "c", "format": format}})
 }
 
-/// An object so many levels deep.
+/// An object nested this many levels deep.
 fn deep(levels: usize) -> Value {
     (0..levels).fold(json!({}), |inner, _| json!({"a": inner}))
 }
 
 #[tokio::test]
-async fn four_ways_in_give_one_answer() {
+async fn http_and_grpc_unary_and_streamed_give_one_answer() {
     let server = start(support::bare_echo()).await;
 
     for request in table() {
@@ -170,14 +170,14 @@ async fn four_ways_in_give_one_answer() {
 }
 
 #[tokio::test]
-async fn an_engine_of_ones_own_stands_behind_both_protocols() {
+async fn a_custom_engine_serves_both_protocols() {
     let server = start(bare_echo().engine(custom_engine::Backwards)).await;
 
     for request in table() {
         check(&server, &request).await;
     }
-    let said = support::http::echoed(&server, &support::http::say("one two three")).await;
-    assert_eq!(said, "three two one");
+    let reply = support::http::echoed(&server, &support::http::say("one two three")).await;
+    assert_eq!(reply, "three two one");
 }
 
 #[tokio::test]
@@ -198,7 +198,7 @@ async fn each_validation_mode_is_the_same_on_both_protocols() {
     }
 }
 
-/// The four answers to one request.
+/// Sends one request all four ways and compares the answers.
 pub async fn check(server: &Server, request: &Value) {
     let mut grpc = support::grpc::chat(server).await;
     let message = support::grpc::request(request);
@@ -227,7 +227,7 @@ pub async fn check(server: &Server, request: &Value) {
     }
 }
 
-/// A gRPC failure as HTTP would name its place: over gRPC a field that carries JSON in a string is called `…_json`.
+/// A gRPC failure with HTTP's field name: over gRPC, a field that carries JSON in a string is called `…_json`.
 fn without_json_suffix((status, error): (u16, Value)) -> (u16, Value) {
     (status, serde_json::from_str(&error.to_string().replace("_json", "")).expect("still JSON"))
 }
@@ -260,10 +260,10 @@ async fn grpc_items(mut items: tonic::Streaming<tokenecho::pb::StreamChatComplet
     objects
 }
 
-/// What differs from answer to answer, or is told by the message's type: ids, times, the types' names.
+/// Fields that differ between answers or follow from the message's type: ids, times, the types' names.
 const DIFFERS: [&str; 4] = ["id", "created", "object", "type"];
 
-/// An object without what is null, and without what differs.
+/// An object without its null fields and without those in [`DIFFERS`].
 fn plain(value: Value) -> Value {
     match value {
         Value::Object(fields) => fields
@@ -300,7 +300,7 @@ fn fold(chunks: &[Value]) -> Value {
                 if let Some(called) = call.get(kind) {
                     let whole =
                         calls[at].as_object_mut().expect("a call").entry(kind).or_insert_with(|| json!({}));
-                    let whole = whole.as_object_mut().expect("what is called");
+                    let whole = whole.as_object_mut().expect("an object");
                     append(whole, "name", &called["name"]);
                     append(whole, input, &called[input]);
                 }
@@ -310,7 +310,7 @@ fn fold(chunks: &[Value]) -> Value {
             choices[index]["finish_reason"] = reason.clone();
         }
     }
-    // No content is told from empty content by the first chunk; a refusal stands in its place.
+    // The first chunk has empty content even if the message has none, because it is a refusal or calls tools.
     for choice in &mut choices {
         let message = choice["message"].as_object_mut().expect("a message");
         if message.get("content") == Some(&json!(""))
@@ -326,7 +326,7 @@ fn fold(chunks: &[Value]) -> Value {
     })
 }
 
-/// Appends text to a field, which is there as soon as any text is, also an empty one.
+/// Appends text to a field, which is created by the first text, even an empty one.
 fn append(object: &mut serde_json::Map<String, Value>, field: &str, text: &Value) {
     if let Some(text) = text.as_str() {
         let whole = object.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();

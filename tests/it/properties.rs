@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 proptest! {
     #[test]
-    fn any_bytes_as_a_body_are_answered_in_form(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn any_bytes_as_a_body_get_a_proper_error(body in proptest::collection::vec(any::<u8>(), 0..200)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
 
         let status = runtime.block_on(async {

@@ -1,4 +1,4 @@
-//! Sizes: what is too large always gets its answer.
+//! Size limits: a request that is too large always gets an answer.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -37,7 +37,7 @@ fn one_chunk(size: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn fifty_megabytes_at_full_speed_get_their_413() {
+async fn fifty_megabytes_at_full_speed_get_a_413() {
     let server = start(bare_echo()).await;
     let body = vec![b' '; 50 << 20];
 
@@ -53,7 +53,7 @@ async fn fifty_megabytes_at_full_speed_get_their_413() {
 }
 
 #[tokio::test]
-async fn a_refusal_during_an_upload_is_delivered_too() {
+async fn a_refusal_reaches_a_client_that_is_still_sending_its_body() {
     let server = start(bare_echo().api_key("123").expect("a key")).await;
     let body = vec![b' '; 30 << 20];
 
@@ -63,7 +63,7 @@ async fn a_refusal_during_an_upload_is_delivered_too() {
 }
 
 #[tokio::test]
-async fn nobody_is_asked_to_go_on_with_a_body_that_will_be_refused() {
+async fn a_body_that_will_be_refused_gets_no_100_continue() {
     let server = start(bare_echo().api_key("123").expect("a key")).await;
     let expect = "expect: 100-continue\r\nconnection: close\r\n";
     let ask = async |more: &str| {
@@ -82,14 +82,14 @@ async fn nobody_is_asked_to_go_on_with_a_body_that_will_be_refused() {
 }
 
 #[tokio::test]
-async fn who_was_told_to_go_on_and_sends_too_much_gets_a_413() {
+async fn a_body_that_is_too_large_after_100_continue_is_a_413() {
     let server = start(bare_echo()).await;
     let head = format!("{HEAD}expect: 100-continue\r\ntransfer-encoding: chunked\r\n\r\n");
     let mut socket = TcpStream::connect(server.addresses().api).await.expect("a connection");
     socket.write_all(head.as_bytes()).await.expect("the server reads");
     let mut asked = [0; 25];
     socket.read_exact(&mut asked).await.expect("an interim answer");
-    // Who reads nothing before all is sent loses the answer to a connection that is reset under it.
+    // A client that reads only after sending everything would lose the answer if the connection were reset.
     socket.write_all(&one_chunk(50 << 20)).await.expect("the server reads on");
     let answer = raw::read(&mut socket).await;
 
@@ -117,7 +117,7 @@ async fn a_head_that_is_too_large_is_a_431() {
 }
 
 #[tokio::test]
-async fn a_head_that_is_too_large_on_http2_is_refused_and_the_server_goes_on() {
+async fn a_head_that_is_too_large_on_http2_is_refused_and_the_server_keeps_serving() {
     let server = start(bare_echo()).await;
     let mut peer = h2::Peer::connect(server.addresses().api, &[]).await;
     let many: Vec<_> = (0..200)
@@ -133,7 +133,7 @@ async fn a_head_that_is_too_large_on_http2_is_refused_and_the_server_goes_on() {
     .await;
     let answer = peer.next_of(&[h2::HEADERS, h2::RST_STREAM, h2::GOAWAY]).await;
 
-    // 431 stands in no static table: its digits are there, as they are or in Huffman's code.
+    // HPACK's static table has no 431: it is sent as a literal, plain or Huffman-coded, and is not decoded here.
     assert_ne!(answer.kind, h2::DATA);
     completion(&server, &say("everybody else")).await;
 }
@@ -165,6 +165,6 @@ async fn a_refusal_during_an_upload_over_http2_lets_the_client_come_to_its_end()
     let end = peer.next_of(&[h2::DATA, h2::RST_STREAM]).await;
 
     assert!(String::from_utf8_lossy(&answer.payload).contains("invalid_api_key"));
-    assert_eq!(answer.flags & h2::END_STREAM, 0, "it ends when the upload has");
+    assert_eq!(answer.flags & h2::END_STREAM, 0, "it ends when the request body has");
     assert_eq!((end.kind, end.flags & h2::END_STREAM), (h2::DATA, h2::END_STREAM));
 }

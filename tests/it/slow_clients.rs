@@ -1,4 +1,4 @@
-//! Slow, silent and half-broken peers: each gone in its promised time, everybody else served meanwhile.
+//! Slow, silent and half-broken peers: each is closed within its timeout, and all other clients are served meanwhile.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::support::{bare_echo, eventually, h2, metric, raw, start, with_admin};
 
 const SHORT: Duration = Duration::from_millis(300);
 
-/// A server whose peers have little time.
+/// A server with short timeouts.
 async fn impatient() -> Server {
     start(with_admin(bare_echo()).configure(|config| {
         config.limits.connections.head_timeout = SHORT;
@@ -26,7 +26,7 @@ async fn impatient() -> Server {
     .await
 }
 
-/// Sends `bytes`, then `drip` again and again, until the server closes; gives how long that took.
+/// Sends `bytes`, then `drip` repeatedly until the server closes; returns how long that took.
 async fn closed_after(address: SocketAddr, bytes: &[u8], drip: &[u8]) -> Duration {
     let mut socket = TcpStream::connect(address).await.expect("a connection");
     let begun = Instant::now();
@@ -92,7 +92,7 @@ async fn an_idle_http2_connection_stays() {
 }
 
 #[tokio::test]
-async fn a_request_that_takes_its_time_to_be_answered_is_not_closed() {
+async fn a_connection_that_waits_for_a_slow_answer_is_not_closed() {
     let server = impatient().await;
     let slow = with(say("word"), &json!({"simulation": {"ttft": "1200ms"}}));
 
@@ -135,8 +135,8 @@ async fn a_body_that_drips_is_a_408_on_http1_and_http2() {
 
     let mut peer = h2::Peer::connect(address, &[]).await;
     peer.send(&h2::frame(h2::HEADERS, h2::END_HEADERS, 1, &h2::chat_head())).await;
-    let told = peer.until(h2::DATA).await.expect("an answer");
-    assert!(String::from_utf8_lossy(&told.payload).contains("request_timeout"));
+    let over_http2 = peer.until(h2::DATA).await.expect("an answer");
+    assert!(String::from_utf8_lossy(&over_http2.payload).contains("request_timeout"));
 }
 
 #[tokio::test]
@@ -149,13 +149,13 @@ async fn a_grpc_message_that_drips_is_a_deadline_exceeded() {
 
     assert!(peer.until(h2::HEADERS).await.is_some());
     let ended = "tokenecho_requests_total{endpoint=\"chat_completions\",protocol=\"grpc\",status=\"DeadlineExceeded\"}";
-    eventually("told as its status", async || metric(&server, ended).await == 1).await;
+    eventually("the status is counted", async || metric(&server, ended).await == 1).await;
 }
 
 #[tokio::test]
 async fn a_reader_that_takes_nothing_loses_its_stream_on_http2() {
     let server = impatient().await;
-    // A window of nothing: whatever is said cannot be sent.
+    // An empty window: the server cannot send any data.
     let mut peer = h2::Peer::connect(server.addresses().api, &[(4, 0)]).await;
     let endless = with(say("word"), &json!({"stream": true, "max_tokens": 100_000, "ignore_eos": true}));
 
@@ -171,7 +171,7 @@ async fn a_reader_that_takes_nothing_loses_its_stream_on_http2() {
 }
 
 #[tokio::test]
-async fn a_reader_that_takes_nothing_loses_its_connection_on_http1() {
+async fn a_client_that_reads_nothing_loses_its_connection_on_http1() {
     let server = impatient().await;
     let endless =
         with(say(&"word".repeat(200)), &json!({"stream": true, "max_tokens": 100_000, "ignore_eos": true}));
@@ -218,7 +218,7 @@ async fn a_peer_that_answers_no_ping_is_closed() {
 }
 
 #[tokio::test]
-async fn a_thousand_idle_and_two_thousand_passing_connections_cost_nothing_lasting() {
+async fn a_thousand_idle_and_two_thousand_short_connections_leave_nothing_behind() {
     let server = start(with_admin(bare_echo())).await;
     let address = server.addresses().api;
     let open = async || metric(&server, "tokenecho_connections_open").await;
@@ -233,12 +233,12 @@ async fn a_thousand_idle_and_two_thousand_passing_connections_cost_nothing_lasti
 
     completion(&server, &say("everybody else")).await;
     drop(idle);
-    // Asking keeps a connection of its own.
+    // Reading the metrics keeps one connection open.
     eventually("all are gone", async || open().await <= 2).await;
 }
 
 #[tokio::test]
-async fn beyond_the_places_a_connection_waits_until_one_is_free() {
+async fn a_connection_beyond_the_limit_waits_for_a_free_slot() {
     let server = start(bare_echo().configure(|config| config.limits.connections.max_connections = 2)).await;
     let address = server.addresses().api;
     let first = TcpStream::connect(address).await.expect("a connection");
@@ -251,12 +251,12 @@ async fn beyond_the_places_a_connection_waits_until_one_is_free() {
     drop(first);
     let answer = raw::read(&mut third).await;
 
-    assert!(waits.is_err(), "it is served beyond the places");
+    assert!(waits.is_err(), "it was served beyond the limit");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
 #[tokio::test]
-async fn an_old_connection_is_asked_to_leave_and_what_is_open_ends_in_form() {
+async fn an_old_connection_is_asked_to_leave_and_its_open_streams_run_to_their_end() {
     let pacing = Duration::from_millis(20);
     let server = start(bare_echo().pacing(pacing, pacing).configure(|config| {
         config.limits.connections.max_connection_age = Duration::from_millis(200);
@@ -275,8 +275,8 @@ async fn an_old_connection_is_asked_to_leave_and_what_is_open_ends_in_form() {
     }
     let over_http1 = raw::exchange(server.addresses().api, &raw::chat(long.to_string().as_bytes())).await;
 
-    assert!(String::from_utf8_lossy(&text).ends_with("data: [DONE]\n\n"), "cut at its age");
-    assert!(over_http1.contains("data: [DONE]"), "cut at its age");
+    assert!(String::from_utf8_lossy(&text).ends_with("data: [DONE]\n\n"), "cut off by the age limit");
+    assert!(over_http1.contains("data: [DONE]"), "cut off by the age limit");
 }
 
 #[tokio::test]
@@ -291,7 +291,7 @@ async fn a_reader_that_leaves_the_tail_of_an_answer_loses_its_connection() {
 }
 
 #[tokio::test]
-async fn a_deadline_ends_a_call_whose_reader_takes_nothing() {
+async fn a_deadline_ends_a_call_whose_client_reads_nothing() {
     let server = start(with_admin(bare_echo())).await;
     let mut peer = h2::Peer::connect(server.addresses().api, &[(4, 100)]).await;
     let head = [h2::grpc_stream_head(), h2::fields(&[("grpc-timeout", "300m")])].concat();
@@ -318,8 +318,8 @@ async fn an_old_connection_leaves_no_request_without_an_answer() {
 
     for _ in 0..3 {
         let mut socket = TcpStream::connect(server.addresses().api).await.expect("a connection");
-        let mut is_told = false;
-        while !is_told {
+        let mut is_closing = false;
+        while !is_closing {
             socket.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("the server reads");
             let mut answer = String::new();
             while !answer.ends_with("ok\n") {
@@ -328,13 +328,13 @@ async fn an_old_connection_leaves_no_request_without_an_answer() {
                 assert!(length > 0, "closed without an answer");
                 answer.push_str(&String::from_utf8_lossy(&buffer[..length]));
             }
-            is_told = answer.contains("connection: close");
+            is_closing = answer.contains("connection: close");
         }
     }
 }
 
 #[tokio::test]
-async fn a_body_that_is_ignored_is_no_slow_head() {
+async fn an_ignored_body_does_not_count_as_a_slow_head() {
     let server = impatient().await;
     let mut socket = TcpStream::connect(server.addresses().api).await.expect("a connection");
     socket.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\ncontent-length: 12\r\n\r\n").await.expect("sent");
@@ -348,7 +348,7 @@ async fn a_body_that_is_ignored_is_no_slow_head() {
 }
 
 #[tokio::test]
-async fn a_reader_that_is_slow_but_takes_keeps_its_stream() {
+async fn a_client_that_reads_slowly_keeps_its_stream() {
     let server = start(with_admin(bare_echo()).configure(|config| {
         config.limits.connections.reader_timeout = Duration::from_secs(1);
     }))
@@ -371,14 +371,14 @@ async fn a_reader_that_is_slow_but_takes_keeps_its_stream() {
 }
 
 #[tokio::test]
-async fn readers_that_stall_again_and_again_end_no_other_stream_of_their_connection() {
+async fn streams_that_stall_repeatedly_end_no_other_stream_of_their_connection() {
     let server = start(with_admin(bare_echo()).pacing(Duration::ZERO, Duration::from_millis(100)).configure(
         |config| {
             config.limits.connections.reader_timeout = SHORT;
         },
     ))
     .await;
-    // Windows of nothing, but for the stream that lives.
+    // Empty windows, except for the stream that lives.
     let mut peer = h2::Peer::connect(server.addresses().api, &[(4, 0)]).await;
     let lives = with(say("word"), &json!({"stream": true, "max_tokens": 40, "ignore_eos": true}));
     peer.chat(1, &lives.to_string()).await;
@@ -388,17 +388,17 @@ async fn readers_that_stall_again_and_again_end_no_other_stream_of_their_connect
         peer.chat(2 * stream + 1, &stalls).await;
     }
 
-    let (mut resets, mut is_asked_to_leave, mut said) = (0, false, Vec::new());
+    let (mut resets, mut is_asked_to_leave, mut body) = (0, false, Vec::new());
     while let Some(frame) = peer.next().await {
         match (frame.kind, frame.stream) {
             (h2::RST_STREAM, _) => resets += 1,
             (h2::GOAWAY, _) => is_asked_to_leave = true,
-            (h2::DATA, 1) => said.extend(frame.payload),
+            (h2::DATA, 1) => body.extend(frame.payload),
             _ => {}
         }
     }
 
     assert_eq!(resets, 70);
     assert!(is_asked_to_leave);
-    assert!(String::from_utf8_lossy(&said).ends_with("data: [DONE]\n\n"), "it ran to its end");
+    assert!(String::from_utf8_lossy(&body).ends_with("data: [DONE]\n\n"), "it ran to its end");
 }

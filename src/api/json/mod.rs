@@ -315,7 +315,7 @@ impl<'a> Object<'a, '_> {
         self.get_or_null(name).filter(|node| !node.is_null())
     }
 
-    /// The field of this name, for those where `null` says something.
+    /// The field of this name, where `null` has a meaning of its own.
     pub(crate) fn get_or_null(&self, name: &'static str) -> Option<Node<'a, '_>> {
         let (_, value) = self.values.iter().find(|(known, _)| *known == name)?;
         let text = value.get();
@@ -352,7 +352,7 @@ impl<'a> Object<'a, '_> {
     }
 }
 
-/// The kinds of JSON value, told by a value's first character.
+/// The kinds of JSON value, by a value's first character.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Object,

@@ -7,8 +7,8 @@ use crate::api::check::unsupported_value;
 use crate::api::fields::{FromJson, JsonObject};
 use crate::api::json::Node;
 use crate::engine::{
-    Audio, CallKind, Choice, Completion, Content, Delta, Event, File, FinishReason, Image, Message, Part,
-    Role, Tool, ToolCall, Usage,
+    Audio, CallKind, CallStart, Choice, Completion, Content, Delta, Event, File, FinishReason, Image,
+    Message, Part, Role, Tool, ToolCall, Usage,
 };
 use crate::error::{ApiError, InvalidRequest};
 use crate::grpc::items::Item;
@@ -252,7 +252,8 @@ impl ItemRenderer {
             Delta::Text(text) => pb::Delta { content: Some(text.to_string()), ..plain },
             Delta::Refusal(text) => pb::Delta { refusal: Some(text.to_string()), ..plain },
             Delta::Reasoning(_) => return None,
-            Delta::Call { call, kind, id, name } => {
+            Delta::Call(start) => {
+                let CallStart { call, kind, id, name } = *start;
                 self.calls.resize(self.calls.len().max(choice + 1), kind);
                 self.calls[choice] = kind;
                 let begun = call_delta(call, kind, Some(name.to_string()), String::new());
@@ -283,6 +284,10 @@ fn call_delta(call: u16, kind: CallKind, name: Option<String>, input: String) ->
 
 impl Render for ItemRenderer {
     type Output = Item<pb::StreamChatCompletionResponse>;
+
+    fn output(&self) -> Self::Output {
+        None
+    }
 
     fn event(&mut self, event: Event, item: &mut Self::Output) {
         let unspecified = pb::FinishReason::Unspecified;

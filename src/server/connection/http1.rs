@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use super::request_body::Received;
+use super::request_body::{ReadsBody, Received};
 use super::response_body::ResponseBody;
 use super::stall::StallWatch;
 use super::{Context, ServeError, close_after};
@@ -102,7 +102,7 @@ async fn answer(
 ) -> Result<Response<ResponseBody<OpenRequest>>, Infallible> {
     let open = state.begin(!request.body().is_end_stream());
     let (mut response, reservation) =
-        state.context.answer(request, Received::Http1(Arc::clone(&state))).await;
+        state.context.answer(request, Received::Connection(Arc::clone(&state) as Arc<_>)).await;
     if state.is_last.load(Ordering::Relaxed) || state.context.lifecycle().is_closing() {
         close_after(&mut response);
     }
@@ -143,11 +143,6 @@ impl State {
         OpenRequest(Arc::clone(self))
     }
 
-    /// Notes that a request's body is complete: the next bytes are a head.
-    pub(super) fn end_body(&self) {
-        self.in_body.store(false, Ordering::Relaxed);
-    }
-
     fn is_in_head(&self) -> bool {
         self.in_head.load(Ordering::Relaxed)
     }
@@ -159,6 +154,12 @@ impl State {
         if !self.in_body.load(Ordering::Relaxed) && !is_blank() {
             self.in_head.store(true, Ordering::Relaxed);
         }
+    }
+}
+
+impl ReadsBody for State {
+    fn body_received(&self) {
+        self.in_body.store(false, Ordering::Relaxed);
     }
 }
 

@@ -103,7 +103,7 @@ async fn answer(
     let stall = STREAM.try_with(Arc::clone).unwrap_or_else(|_| StallWatch::new());
     let open = OpenRequest::count(Arc::clone(&state));
     let received = CancellationToken::new();
-    let (response, reservation) = state.context.answer(request, Received::Http2(received.clone())).await;
+    let (response, reservation) = state.context.answer(request, Received::Answer(received.clone())).await;
     if let Some(Deadline(deadline)) = response.extensions().get() {
         stall.ends_at(*deadline);
     }

@@ -205,7 +205,7 @@ impl Drop for OpenConnection {
     }
 }
 
-/// A connection that was gone before it was accepted is no loss. Anything else, such as too many open files, lasts:
+/// A connection that was gone before it was accepted costs nothing. Anything else, such as too many open files, lasts:
 /// waiting lets some of it pass, and neither spins nor ends the loop.
 async fn recover(error: io::Error) {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset};

@@ -17,7 +17,6 @@ use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::http1;
 use crate::error::ApiError;
 use crate::ops::lifecycle::Phase;
 use crate::ops::memory::Reservation;
@@ -82,20 +81,26 @@ const MESSAGE_HEAD: u64 = 5;
 /// crowd out callers with a key.
 const QUESTIONS: u64 = 16 * 1024;
 
-/// What is notified that a body is complete, or is no longer wanted.
+/// What is notified when a body is complete, or no longer wanted.
 #[derive(Clone)]
 pub(super) enum Received {
-    /// The connection, whose next bytes are a head.
-    Http1(Arc<http1::State>),
-    /// The answer, which may end now.
-    Http2(CancellationToken),
+    /// An HTTP/1 connection, whose next bytes are a head.
+    Connection(Arc<dyn ReadsBody>),
+    /// An HTTP/2 answer, which may end now.
+    Answer(CancellationToken),
+}
+
+/// A connection that reads one body at a time.
+pub(super) trait ReadsBody: Send + Sync {
+    /// The body is complete.
+    fn body_received(&self);
 }
 
 impl Received {
     fn notify(&self) {
         match self {
-            Self::Http1(state) => state.end_body(),
-            Self::Http2(answer) => answer.cancel(),
+            Self::Connection(connection) => connection.body_received(),
+            Self::Answer(answer) => answer.cancel(),
         }
     }
 }
@@ -112,7 +117,7 @@ struct Bounded {
     is_open_ended: bool,
     deadline: Instant,
     service: Service,
-    /// Why the body is no longer waited for; made when it first has to be.
+    /// The wait for the reason to stop; made when the body first has to be waited for.
     cut: Option<BoxFuture<'static, ApiError>>,
     /// Whether the client sends it: one that waits for `100 Continue` does so once the body is polled.
     is_coming: bool,
@@ -134,7 +139,7 @@ impl Bounded {
     }
 }
 
-/// Waits until a body is no longer waited for: it has had its time, or the server takes no more requests.
+/// Waits for a reason to stop reading: the body has had its time, or the server takes no more requests.
 async fn cut(deadline: Instant, service: Service) -> ApiError {
     tokio::select! {
         () = sleep_until(deadline) => ApiError::BodyTimeout { limit: service.limits().body_timeout },

@@ -19,7 +19,7 @@ pub(super) fn configure(socket: &TcpStream, limits: &ConnectionLimits) -> io::Re
     // Without it a token waits 40 ms for the acknowledgement of the one before.
     socket.set_nodelay(true)?;
     // The socket is writable again as soon as the peer has taken some of it, and not first when a third of what the
-    // system would buffer is free: this tells a slow client from one that reads nothing.
+    // system would buffer is free: a slow client then shows progress, and one that reads nothing does not.
     let socket = SockRef::from(socket);
     socket.set_tcp_notsent_lowat(UNSENT)?;
     if !limits.peer_timeout.is_zero() {

@@ -1,8 +1,8 @@
 //! Answers whose client reads nothing, found out from outside of their body.
 //!
 //! hyper polls a body for more only while there is room for it (hyper#1628), so the body cannot notice that its client
-//! has stopped reading. What it can do is note when it last gave something away that nobody has asked to follow up;
-//! what runs the answer's task looks at that.
+//! has stopped reading. What it can do is note when it last gave data away and was not polled again; what
+//! runs the answer's task looks at that.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

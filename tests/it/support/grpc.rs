@@ -11,10 +11,10 @@ use tonic_types::StatusExt;
 
 use super::Target;
 
-/// A connection to the server's second door, or the first if there is no other.
+/// A connection to the server's second listener, or to the first if there is only one.
 pub async fn channel(server: &impl Target) -> Channel {
-    let door = server.addresses().grpc.unwrap_or(server.addresses().api);
-    let endpoint = Endpoint::from_shared(format!("http://{door}")).expect("an endpoint");
+    let listener = server.addresses().grpc.unwrap_or(server.addresses().api);
+    let endpoint = Endpoint::from_shared(format!("http://{listener}")).expect("an endpoint");
     endpoint.connect().await.expect("a connection")
 }
 
@@ -30,11 +30,12 @@ pub fn keyed<T>(message: T) -> Request<T> {
     request
 }
 
-/// The gRPC request that says what this HTTP request says.
+/// The gRPC request with the same content as this HTTP request.
 pub fn request(body: &Value) -> CreateChatCompletionRequest {
     let message =
         pool().get_message_by_name("tokenecho.v1.CreateChatCompletionRequest").expect("in our proto");
-    let message = DynamicMessage::deserialize(message, to_proto(body)).expect("a request our proto can say");
+    let message =
+        DynamicMessage::deserialize(message, to_proto(body)).expect("a request that our proto can express");
     CreateChatCompletionRequest::decode(message.encode_to_vec().as_slice()).expect("the same message")
 }
 
@@ -45,7 +46,7 @@ pub fn framed(body: &Value) -> Vec<u8> {
     [&[0][..], &length, &message].concat()
 }
 
-/// The OpenAI object that this message mirrors, without what is absent.
+/// The OpenAI object that this message mirrors, without absent fields.
 pub fn object<M: Message>(name: &str, message: &M) -> Value {
     let descriptor = pool().get_message_by_name(&format!("tokenecho.v1.{name}")).expect("in our proto");
     let message =
@@ -58,14 +59,14 @@ pub fn object<M: Message>(name: &str, message: &M) -> Value {
     from_proto(value)
 }
 
-/// A failure as HTTP tells it: status, and the error object.
+/// A failure as HTTP reports it: the status and the error object.
 pub fn failure(status: &Status) -> (u16, Value) {
     let details = status.get_error_details();
     let info = details.error_info().expect("every failure carries ErrorInfo");
     assert_eq!(info.domain, "tokenecho");
-    let told = |key: &str| Some(info.metadata[key].clone()).filter(|value| !value.is_empty());
+    let field = |key: &str| Some(info.metadata[key].clone()).filter(|value| !value.is_empty());
     let error = json!({
-        "message": status.message(), "type": told("type"), "param": told("param"), "code": told("code")
+        "message": status.message(), "type": field("type"), "param": field("param"), "code": field("code")
     });
     (info.metadata["http_status"].parse().expect("a status"), error)
 }
@@ -74,7 +75,7 @@ fn pool() -> DescriptorPool {
     DescriptorPool::decode(FILE_DESCRIPTOR_SET).expect("made by the build")
 }
 
-/// From the API's spelling to the proto's: roles, contents, and the tools' kind, which is told by its field.
+/// Converts the API's JSON to the proto's: roles, contents, and tools, whose kind is given by the field that is set.
 fn to_proto(body: &Value) -> Value {
     let mut body = body.clone();
     if let Some(messages) = body["messages"].as_array_mut() {
@@ -115,7 +116,7 @@ fn to_proto(body: &Value) -> Value {
     body
 }
 
-/// Puts a free-form field into its `…_json` twin.
+/// Moves a free-form field into its `…_json` counterpart.
 fn into_text(object: &mut Value, name: &str) {
     if let Some(value) = object.as_object_mut().and_then(|object| object.remove(name)) {
         object[format!("{name}_json")] = value.to_string().into();
@@ -127,13 +128,13 @@ fn without_type(mut value: Value) -> Value {
     value
 }
 
-/// From the proto's spelling to the API's; what is absent, null or unspecified is left out.
+/// Converts the proto's JSON to the API's; fields that are absent, null or unspecified are left out.
 fn from_proto(value: Value) -> Value {
     let fields = |fields: Map<String, Value>| {
         fields
             .into_iter()
             .map(|(name, value)| (name, from_proto(value)))
-            // Without calls the API has no such field.
+            // The API omits `tool_calls` when there are none.
             .filter(|(name, value)| !value.is_null() && (name != "tool_calls" || *value != json!([])))
             .collect()
     };

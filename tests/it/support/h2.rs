@@ -1,4 +1,4 @@
-//! HTTP/2 frames by hand, for what no client would send.
+//! HTTP/2 frames written by hand, for input that no real client sends.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub const END_STREAM: u8 = 1;
 pub const ACK: u8 = 1;
 pub const END_HEADERS: u8 = 4;
 
-/// A frame that has come.
+/// A received frame.
 #[derive(Debug)]
 pub struct Frame {
     pub kind: u8,
@@ -78,7 +78,7 @@ pub fn call_head(path: &str) -> Vec<u8> {
     ])
 }
 
-/// A connection that has said its preface, with these settings.
+/// A client connection that has sent the HTTP/2 preface and its settings.
 pub struct Peer {
     pub socket: TcpStream,
 }
@@ -117,7 +117,7 @@ impl Peer {
         Some(frame)
     }
 
-    /// The next frame, nothing answered.
+    /// The next frame, without acknowledging it.
     pub async fn next_unanswered(&mut self) -> Option<Frame> {
         let read = async {
             let mut head = [0; 9];
@@ -150,7 +150,7 @@ impl Peer {
         }
     }
 
-    /// Whether the server closes, with GOAWAY or without a word.
+    /// Whether the server ends the connection, with or without GOAWAY.
     pub async fn is_ended(&mut self) -> bool {
         loop {
             match timeout(Duration::from_secs(10), self.next_unanswered()).await {

@@ -36,7 +36,7 @@ pub fn with(mut request: Value, fields: &Value) -> Value {
     request
 }
 
-/// The whole answer, which has to be one.
+/// The whole answer, which must be a 200.
 pub async fn completion(server: &impl Target, body: &Value) -> Value {
     let response = chat(server, body).await;
     let status = response.status();
@@ -74,7 +74,7 @@ pub async fn events(response: Response) -> (Vec<Value>, bool) {
     (data.into_iter().map(object).collect(), is_done)
 }
 
-/// The objects of a stream that ends as it should.
+/// The objects of a stream, which must end with `[DONE]`.
 pub async fn chunks(server: &impl Target, body: &Value) -> Vec<Value> {
     let (chunks, is_done) = events(chat(server, &with(body.clone(), &json!({"stream": true}))).await).await;
     assert!(is_done, "no [DONE] behind {chunks:?}");

@@ -1,4 +1,4 @@
-//! What the tests share: clients for both protocols, and readers of what they answer.
+//! What the tests share: clients for both protocols, and helpers that read their answers.
 
 pub mod grpc;
 pub mod h2;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokenecho::Server;
 use tokenecho::{Addresses, Builder};
 
-/// A server to ask, in this process or in one of its own.
+/// A server to send requests to, in this process or in its own.
 pub trait Target {
     fn addresses(&self) -> Addresses;
 }
@@ -22,12 +22,12 @@ impl Target for Server {
     }
 }
 
-/// The echo without its prefix, so that a test reads what it wrote.
+/// The echo engine without its prefix, so that a test gets back the text it sent.
 pub fn bare_echo() -> Builder {
     Server::builder().configure(|config| config.service.reply_prefix = String::new())
 }
 
-/// Starts a server; tests need no more words for it.
+/// Starts a server, or fails the test.
 pub async fn start(builder: Builder) -> Server {
     builder.start().await.expect("loopback has free ports")
 }
@@ -42,16 +42,16 @@ pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
-/// The count in a metric's first line that begins with `series`.
+/// The value in the first line of the metrics that begins with `series`, or 0.
 pub async fn metric(server: &impl Target, series: &str) -> u64 {
-    let admin = server.addresses().admin.expect("the test opened the operators' door");
+    let admin = server.addresses().admin.expect("the test opened the admin listener");
     let url = format!("http://{admin}/metrics");
     let text = reqwest::get(url).await.expect("metrics").text().await.expect("text");
     let line = text.lines().find(|line| line.starts_with(series));
     line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
 }
 
-/// With the operators' door open, on a free port.
+/// Opens the admin listener, on a free port.
 pub fn with_admin(builder: Builder) -> Builder {
     builder.configure(|config| config.listeners.admin_port = Some(tokenecho::config::Port::At(0)))
 }

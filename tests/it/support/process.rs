@@ -1,4 +1,4 @@
-//! The binary in a process of its own, whose memory, descriptors and processor time are nobody else's.
+//! The binary in its own process, so that its memory, descriptors and processor time can be measured.
 
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -11,7 +11,7 @@ use tokio::process::{Child, ChildStderr, Command};
 
 use super::Target;
 
-/// The binary, with nothing of this environment's that it would read.
+/// The binary, without the variables of this environment that it would read.
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tokenecho"));
     for (name, _) in std::env::vars_os() {
@@ -29,7 +29,7 @@ pub async fn signal(id: u32, signal: &str) {
     assert!(status.success());
 }
 
-/// A running server: the process, what it goes on logging, and its start record.
+/// A running server: the process, the rest of its log, and its start record.
 pub struct Process {
     process: Child,
     log: Lines<BufReader<ChildStderr>>,
@@ -37,11 +37,11 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts the binary with three doors on free ports.
+    /// Starts the binary with its three listeners on free ports.
     pub async fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut command = command(&[&["--log-format", "json"], arguments].concat());
-        for door in ["TOKENECHO_PORT", "TOKENECHO_GRPC_PORT", "TOKENECHO_ADMIN_PORT"] {
-            command.env(door, "0");
+        for variable in ["TOKENECHO_PORT", "TOKENECHO_GRPC_PORT", "TOKENECHO_ADMIN_PORT"] {
+            command.env(variable, "0");
         }
         let mut process = command.envs(environment.iter().copied()).spawn().expect("it runs");
         let log = BufReader::new(process.stderr.take().expect("piped")).lines();
@@ -50,7 +50,7 @@ impl Process {
         started
     }
 
-    /// The next record of the log whose message says this.
+    /// The next record of the log whose message contains `words`.
     pub async fn logged(&mut self, words: &str) -> Value {
         loop {
             let line = self.log.next_line().await.expect("UTF-8").expect("a record before the end");
@@ -72,7 +72,7 @@ impl Process {
         Self::start(arguments, &environment).await
     }
 
-    /// The first API door, and a path there.
+    /// The URL of a path on the first API listener.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.addresses().api)
     }
@@ -111,7 +111,7 @@ impl Process {
 
     /// Processor time used so far.
     pub fn processor_time(&self) -> Duration {
-        // Fields 14 and 15, in ticks of 10 ms; the second may hold spaces and ends with the last bracket.
+        // Fields 14 and 15, in ticks of 10 ms; the second may contain spaces and ends with the last bracket.
         let stat = self.read("stat");
         let fields: Vec<_> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
         let ticks = |field: usize| fields[field - 3].parse::<u64>().expect("a number");
@@ -129,9 +129,9 @@ fn record(line: &str) -> Value {
 
 impl Target for Process {
     fn addresses(&self) -> Addresses {
-        let address = |door: &str| {
-            self.start[door].as_str().map(|text| text.parse::<SocketAddr>().expect("an address"))
+        let address = |listener: &str| {
+            self.start[listener].as_str().map(|text| text.parse::<SocketAddr>().expect("an address"))
         };
-        Addresses { api: address("api").expect("a door"), grpc: address("grpc"), admin: address("admin") }
+        Addresses { api: address("api").expect("a listener"), grpc: address("grpc"), admin: address("admin") }
     }
 }

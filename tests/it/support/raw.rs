@@ -1,4 +1,4 @@
-//! Bytes on a socket, for what no client would send.
+//! Raw bytes on a socket, for input that no real client sends.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -3,10 +3,10 @@
 use serde::Serialize;
 
 use crate::api::chat::ChatHead;
-use crate::engine::{CallKind, Choice, Completion, Delta, Event, FinishReason, ToolCall, Usage};
+use crate::engine::{CallKind, CallStart, Choice, Completion, Delta, Event, FinishReason, ToolCall, Usage};
 use crate::error::ApiError;
 use crate::http::error::ErrorBody;
-use crate::http::sse::write_json;
+use crate::http::sse::{MAX_WRITE, write_json};
 use crate::service::Render;
 
 /// What every object of one answer begins with, in the API's order.
@@ -211,7 +211,8 @@ impl ChunkRenderer {
             }),
             // Counted in the usage; the API shows none of it in a chat.
             Delta::Reasoning(_) => {}
-            Delta::Call { call, kind, id, name } => {
+            Delta::Call(start) => {
+                let CallStart { call, kind, id, name } = &**start;
                 self.calls.resize(self.calls.len().max(choice + 1), *kind);
                 self.calls[choice] = *kind;
                 let call = CallObject::new(Some(*call), *kind, [&**id, &**name, ""]);
@@ -241,7 +242,16 @@ impl ChunkRenderer {
 impl Render for ChunkRenderer {
     type Output = Vec<u8>;
 
+    fn output(&self) -> Vec<u8> {
+        // Room for a chunk with a short token.
+        Vec::with_capacity(self.opening.len() + 128)
+    }
+
     fn event(&mut self, event: Event, frames: &mut Vec<u8>) {
+        if !frames.is_empty() && frames.len() < MAX_WRITE {
+            // Events that are ready together: many more may follow.
+            frames.reserve(MAX_WRITE - frames.len());
+        }
         match event {
             Event::Opened { choice, calls } => self.chunk(frames, choice, None, |delta| {
                 delta.extend_from_slice(if calls {
@@ -268,12 +278,14 @@ impl Render for ChunkRenderer {
     }
 }
 
+#[inline]
 fn write_field(frames: &mut Vec<u8>, before: &[u8], value: &(impl Serialize + ?Sized), behind: &[u8]) {
     frames.extend_from_slice(before);
     write_value(frames, value);
     frames.extend_from_slice(behind);
 }
 
+#[inline]
 fn write_value(frames: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
     serde_json::to_writer(frames, value)
         .expect("strings, numbers and our own types are JSON, and a Vec takes all bytes");

@@ -1,4 +1,4 @@
-//! The doors: both protocols on each, and where they are.
+//! The listeners: both protocols on each, and their addresses.
 
 use tokenecho::config::Port;
 use tonic::transport::Endpoint;
@@ -7,17 +7,18 @@ use crate::support::http::{echoed, say};
 use crate::support::{bare_echo, grpc, raw, start, with_admin};
 
 #[tokio::test]
-async fn each_door_speaks_both_protocols_and_both_versions_of_http() {
+async fn each_listener_serves_both_protocols_and_both_versions_of_http() {
     let server = start(bare_echo()).await;
     let http2 = reqwest::Client::builder().http2_prior_knowledge().build().expect("a client");
 
-    for door in [server.addresses().api, server.addresses().grpc.expect("a second door")] {
-        let url = format!("http://{door}/v1/chat/completions");
+    for listener in [server.addresses().api, server.addresses().grpc.expect("a second listener")] {
+        let url = format!("http://{listener}/v1/chat/completions");
         for client in [&reqwest::Client::new(), &http2] {
             let response = client.post(&url).json(&say("Hi")).send().await.expect("an answer");
             assert_eq!(response.status(), 200);
         }
-        let channel = Endpoint::from_shared(format!("http://{door}")).expect("an endpoint").connect().await;
+        let channel =
+            Endpoint::from_shared(format!("http://{listener}")).expect("an endpoint").connect().await;
         let mut chat =
             tokenecho::pb::chat_service_client::ChatServiceClient::new(channel.expect("a connection"));
         chat.create_chat_completion(grpc::request(&say("Hi"))).await.expect("an answer");
@@ -42,7 +43,7 @@ async fn one_connection_may_carry_both_protocols() {
 }
 
 #[tokio::test]
-async fn a_second_door_may_be_off_or_the_same() {
+async fn the_second_listener_may_be_off_or_the_same_as_the_first() {
     let off = start(bare_echo().configure(|config| config.listeners.grpc_port = Port::Off)).await;
     let free = off.addresses().api.port();
 
@@ -51,7 +52,7 @@ async fn a_second_door_may_be_off_or_the_same() {
         .await
         .create_chat_completion(grpc::request(&say("Hi")))
         .await
-        .expect("on the first door");
+        .expect("on the first listener");
     off.drain().await;
     let same = start(bare_echo().configure(|config| {
         config.listeners.port = free;
@@ -71,9 +72,9 @@ async fn an_address_may_be_ipv6() {
 }
 
 #[tokio::test]
-async fn the_operators_door_has_probes_and_metrics_and_nothing_else() {
+async fn the_admin_listener_has_probes_and_metrics_and_nothing_else() {
     let server = start(with_admin(bare_echo().api_key("123").expect("a key"))).await;
-    let admin = server.admin_url().expect("an operators' door");
+    let admin = server.admin_url().expect("an admin listener");
     let status =
         async |path: &str| reqwest::get(format!("{admin}{path}")).await.expect("an answer").status().as_u16();
 
