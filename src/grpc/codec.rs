@@ -2,14 +2,14 @@
 
 use std::marker::PhantomData;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, BufMut, Bytes};
 use prost::Message;
 use tonic::Status;
-use tonic::codec::{BufferSettings, DecodeBuf, Decoder};
-use tonic_prost::ProstEncoder;
+use tonic::codec::{BufferSettings, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
 use crate::error::{ApiError, InvalidRequest};
 use crate::ops::memory::Reservation;
+use crate::pb;
 
 /// A buffer of 256 bytes at first (tonic's 8 KiB would be most of what an open stream costs), and messages
 /// that are ready together are written together, up to 32 KiB.
@@ -27,20 +27,68 @@ impl<T, U> Default for Codec<T, U> {
 
 impl<T, U> tonic::codec::Codec for Codec<T, U>
 where
-    T: Message + Send + 'static,
+    T: Streamed + Send + 'static,
     U: Message + Default + Send + 'static,
 {
     type Encode = T;
     type Decode = U;
-    type Encoder = ProstEncoder<T>;
+    type Encoder = HeadEncoder<T>;
     type Decoder = BoundedDecoder<U>;
 
     fn encoder(&mut self) -> Self::Encoder {
-        ProstEncoder::new(BufferSettings::new(BUFFERS.0, BUFFERS.1))
+        HeadEncoder { head: Vec::new(), _message: PhantomData }
     }
 
     fn decoder(&mut self) -> Self::Decoder {
         BoundedDecoder(PhantomData)
+    }
+}
+
+/// A message that may be an item of a stream whose items all repeat some fields. Only the first item has them; the
+/// encoder keeps their bytes and puts them in front of the others, as the order of fields does not matter.
+pub(crate) trait Streamed: Message {
+    /// The encoded fields that the items after this one leave out; `None` where this one has left them out.
+    fn head(&self) -> Option<Vec<u8>> {
+        Some(Vec::new())
+    }
+}
+
+impl Streamed for pb::StreamChatCompletionResponse {
+    fn head(&self) -> Option<Vec<u8>> {
+        let head = Self { choices: Vec::new(), usage: None, ..self.clone() };
+        (!self.id.is_empty()).then(|| head.encode_to_vec())
+    }
+}
+
+// Neither answers that are whole nor, in clients, requests repeat anything.
+impl Streamed for pb::CreateChatCompletionResponse {}
+impl Streamed for pb::ListModelsResponse {}
+impl Streamed for pb::GetModelResponse {}
+impl Streamed for pb::CreateChatCompletionRequest {}
+impl Streamed for pb::ListModelsRequest {}
+impl Streamed for pb::GetModelRequest {}
+
+/// Writes messages, and what the first item of a stream had for all of them.
+#[derive(Debug)]
+pub(crate) struct HeadEncoder<T> {
+    head: Vec<u8>,
+    _message: PhantomData<T>,
+}
+
+impl<T: Streamed> Encoder for HeadEncoder<T> {
+    type Item = T;
+    type Error = Status;
+
+    fn encode(&mut self, item: T, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        match item.head() {
+            Some(head) => self.head = head,
+            None => buffer.put_slice(&self.head),
+        }
+        item.encode(buffer).map_err(|error| Status::internal(error.to_string()))
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::new(BUFFERS.0, BUFFERS.1)
     }
 }
 

@@ -205,9 +205,10 @@ fn call(call: ToolCall) -> pb::ToolCall {
     }
 }
 
-/// Makes an item of each event that a chat completion reports.
+/// Makes an item of each event that a chat completion reports. Only the first has the fields that all items repeat:
+/// the [codec](crate::grpc::codec::Streamed) puts them into the others.
 pub(super) struct ItemRenderer {
-    head: ChatHead,
+    head: Option<ChatHead>,
     include_usage: bool,
     /// The kind of each choice's last call, which its arguments follow.
     calls: Vec<CallKind>,
@@ -216,27 +217,24 @@ pub(super) struct ItemRenderer {
 impl ItemRenderer {
     /// A renderer for the items of one answer.
     pub(super) fn new(head: ChatHead, include_usage: bool) -> Self {
-        Self { head, include_usage, calls: Vec::new() }
+        Self { head: Some(head), include_usage, calls: Vec::new() }
     }
 
     fn item(
-        &self,
+        &mut self,
         choices: Vec<pb::StreamChoice>,
         usage: Option<pb::Usage>,
     ) -> pb::StreamChatCompletionResponse {
-        pb::StreamChatCompletionResponse {
-            id: self.head.id.clone(),
-            created: self.head.created,
-            model: self.head.model.clone(),
-            choices,
-            usage,
-            system_fingerprint: self.head.system_fingerprint.into(),
-            service_tier: self.head.service_tier.clone(),
-        }
+        let item = pb::StreamChatCompletionResponse { choices, usage, ..Default::default() };
+        let Some(ChatHead { id, created, model, service_tier, system_fingerprint }) = self.head.take() else {
+            return item;
+        };
+        let system_fingerprint = system_fingerprint.into();
+        pb::StreamChatCompletionResponse { id, created, model, service_tier, system_fingerprint, ..item }
     }
 
     fn choice(
-        &self,
+        &mut self,
         index: usize,
         delta: pb::Delta,
         finish_reason: pb::FinishReason,
