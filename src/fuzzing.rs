@@ -18,13 +18,13 @@ use tokio::time::Instant;
 /// A chat request's body, through to the engine; gives the reply where the request is valid.
 pub fn chat_request(body: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(body).ok()?;
-    said(ChatRequest::from_json(&Node::body(text, false).ok()?).ok()?)
+    said(ChatRequest::from_json(&Node::body(text, Validation::Default).ok()?).ok()?)
 }
 
 /// A gRPC request's message, through to the engine.
 pub fn grpc_request(message: &[u8]) -> Option<String> {
     let (message, _) = crate::grpc::decode(&mut &*message).ok()?;
-    said(crate::grpc::read_chat_request(message, true, false).ok()?)
+    said(crate::grpc::read_chat_request(message, true, Validation::Default).ok()?)
 }
 
 /// The value of an Authorization header, and of the directives' headers. Whether it is let in; only `Bearer 123` is.

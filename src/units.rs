@@ -56,6 +56,17 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
     number.checked_mul(unit).ok_or_else(invalid)
 }
 
+/// Reads a size that bounds something, and so is not zero.
+///
+/// # Errors
+/// A sentence with what was expected.
+pub(crate) fn some_size(text: &str) -> Result<u64, String> {
+    match size(text)? {
+        0 => Err("must be larger than zero".into()),
+        size => Ok(size),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,18 +1,18 @@
-//! Chat completions: the request, and what both facades write of an answer.
+//! Chat completions: the request, and the parts of an answer that both facades write.
 
 use super::check::{self, MANY, at_most, empty_array, empty_string};
 use super::fields::{AnyObject, Field, FromJson};
 use super::json::{Node, Object, RawNode};
-use super::messages::check_message;
-use super::tools::{FunctionChoice, Functions, check_tools};
+use super::messages::{check_message, check_tool_messages};
+use super::tools::{FunctionChoice, Functions, Tools, check_choice, check_tools};
 use super::{ApiRequest, Head, Read, Validation};
-use crate::engine::{Content, GenerationRequest, Message, Prompt, ResponseFormat, Tool, ToolChoice};
+use crate::engine::{Content, GenerationRequest, Message, Prompt, ResponseFormat, ToolChoice};
 use crate::error::{InvalidRequest, shown};
 use crate::simulation::Directives;
 
 fields! {
-    /// A request for a chat completion. The fields are those of the OpenAI API reference, then vLLM's that load tools
-    /// send, then ours.
+    /// A request for a chat completion. The fields are those of the OpenAI API reference, then those of vLLM that load
+    /// generators send, then tokenecho's own.
     #[derive(Clone, Debug, Default)]
     #[expect(dead_code, reason = "some fields are checked and ignored")]
     pub(crate) struct ChatRequest {
@@ -33,7 +33,7 @@ fields! {
         top_logprobs: Option<i64> => integer(0, 20);
         logit_bias: Pairs<f64>;
         metadata: Pairs<String>;
-        tools: Vec<Tool>;
+        tools: Tools;
         tool_choice: Option<ToolChoice>;
         parallel_tool_calls: Option<bool>;
         functions: Option<Functions>;
@@ -69,34 +69,34 @@ const SERVICE_TIERS: &[&str] = &["auto", "default", "flex", "scale", "priority",
 const REASONING_EFFORTS: &[&str] = &["none", "minimal", "low", "medium", "high", "xhigh", "max"];
 const VERBOSITIES: &[&str] = &["low", "medium", "high"];
 
-/// What a facade has to know of a request to write its answer.
+/// What a facade needs from a request to write its answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Delivery {
     /// Whether the answer is a stream.
     pub streamed: bool,
-    /// Whether a streamed answer closes with its usage.
+    /// Whether a streamed answer ends with its usage.
     pub include_usage: bool,
-    /// The tier that serves it.
+    /// The service tier to report.
     pub service_tier: String,
 }
 
-/// What every object of one answer repeats.
+/// The fields that every object of one answer repeats.
 #[derive(Clone, Debug)]
 pub(crate) struct ChatHead {
     /// The answer's id: `chatcmpl-` and 32 hexadecimal digits.
     pub id: String,
-    /// When it was begun, in seconds since 1970.
+    /// When it was created, in seconds since 1970.
     pub created: i64,
-    /// The model that answers, as the request names it.
+    /// The model, as named in the request.
     pub model: String,
-    /// The tier that serves it.
+    /// The service tier to report.
     pub service_tier: String,
-    /// What answers: the same for every request to one version.
+    /// The server's fingerprint: the same for every request to one version.
     pub system_fingerprint: &'static str,
 }
 
 impl ChatHead {
-    /// The head of an answer to be delivered so.
+    /// The head of an answer with this delivery.
     pub(crate) fn new(head: Head, delivery: Delivery) -> Self {
         Self {
             id: format!("chatcmpl-{:032x}", head.id),
@@ -109,7 +109,7 @@ impl ChatHead {
 }
 
 impl ChatRequest {
-    /// How the answer is to be written.
+    /// How to write the answer.
     pub(crate) fn delivery(&self) -> Delivery {
         Delivery {
             streamed: self.stream.unwrap_or(false),
@@ -126,7 +126,10 @@ impl ChatRequest {
             return Err(empty_array("messages"));
         }
         at_most("messages", self.messages.len(), MAX_MESSAGES)?;
-        self.messages.iter().enumerate().try_for_each(|(index, message)| check_message(message, index))
+        self.messages
+            .iter()
+            .enumerate()
+            .try_for_each(|(index, message)| check_message(message, index, lenient))
     }
 
     fn check_model(&self, validation: Validation) -> Read<()> {
@@ -137,7 +140,7 @@ impl ChatRequest {
         }
     }
 
-    /// What goes together, and what excludes each other.
+    /// Checks fields that require or exclude each other.
     fn check_combinations(&self, lenient: bool) -> Read<()> {
         if self.stream_options.is_some() && !self.stream.unwrap_or(false) && !lenient {
             let message = "The 'stream_options' parameter is only allowed when 'stream' is enabled.";
@@ -148,6 +151,17 @@ impl ChatRequest {
             return Err(InvalidRequest::combination("top_logprobs", message));
         }
         Ok(())
+    }
+
+    /// The API answers with endless white space where JSON is forced and not asked for, and so refuses it.
+    fn check_json_is_asked_for(&self) -> Read<()> {
+        let asks = |message: &Message| message.text().to_ascii_lowercase().contains("json");
+        if self.response_format != Some(ResponseFormat::JsonObject) || self.messages.iter().any(asks) {
+            return Ok(());
+        }
+        let message = "'messages' must contain the word 'json' in some form, to use 'response_format' of type \
+                       'json_object'.";
+        Err(InvalidRequest { message: message.into(), param: Some("messages".into()), code: None })
     }
 
     fn check_logit_bias(&self, lenient: bool) -> Read<()> {
@@ -162,11 +176,13 @@ impl ChatRequest {
         })
     }
 
-    fn check_stop(&self) -> Read<()> {
+    fn check_stop(&self, lenient: bool) -> Read<()> {
         at_most("stop", self.stop.0.len(), MAX_STOP)?;
+        let shortest = usize::from(!lenient);
         let mut sequences = self.stop.0.iter().enumerate();
-        sequences
-            .try_for_each(|(index, stop)| check::length(format!("stop[{index}]"), Some(stop), 1, usize::MAX))
+        sequences.try_for_each(|(index, stop)| {
+            check::length(format!("stop[{index}]"), Some(stop), shortest, usize::MAX)
+        })
     }
 
     fn check_metadata(&self) -> Read<()> {
@@ -189,7 +205,7 @@ impl ChatRequest {
         let lowest = i64::from(!lenient);
         check::integer("max_completion_tokens", self.max_completion_tokens.as_ref(), lowest, MAX_TOKENS)?;
         check::integer("max_tokens", self.max_tokens.as_ref(), lowest, MAX_TOKENS)?;
-        if self.max_completion_tokens.is_some() && self.max_tokens.is_some() {
+        if self.max_completion_tokens.is_some() && self.max_tokens.is_some() && !lenient {
             let message =
                 "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.";
             return Err(InvalidRequest::combination("max_tokens", message));
@@ -221,9 +237,14 @@ impl ApiRequest for ChatRequest {
         self.check_fields()?;
         self.check_combinations(lenient)?;
         self.check_logit_bias(lenient)?;
-        self.check_stop()?;
+        self.check_stop(lenient)?;
         self.check_metadata()?;
-        check_tools(&self.tools)?;
+        check_tools(&self.tools.0)?;
+        if !lenient {
+            check_tool_messages(&self.messages)?;
+            check_choice(&self.tools.0, self.tool_choice.as_ref(), self.parallel_tool_calls)?;
+            self.check_json_is_asked_for()?;
+        }
         let max_tokens = self.token_limit(lenient)?;
         let min_tokens = self.token_floor(max_tokens)?;
         Ok(GenerationRequest {
@@ -233,8 +254,8 @@ impl ApiRequest for ChatRequest {
             max_tokens,
             min_tokens,
             ignore_eos: self.ignore_eos,
-            stop: self.stop.0,
-            tools: self.tools,
+            stop: self.stop.0.into_iter().filter(|stop| !stop.is_empty()).collect(),
+            tools: self.tools.0,
             tool_choice: self.tool_choice,
             parallel_tool_calls: self.parallel_tool_calls,
             response_format: self.response_format,
@@ -247,10 +268,10 @@ impl ApiRequest for ChatRequest {
     }
 }
 
-/// Refuses a name that no model can have.
+/// Rejects an invalid model name.
 ///
 /// # Errors
-/// An empty or too long one, and one with control characters.
+/// A name that is empty, too long or contains control characters.
 pub(crate) fn check_model(name: &str) -> Read<()> {
     check::length("model", Some(name), 1, 256)?;
     if name.chars().any(char::is_control) {
@@ -269,7 +290,7 @@ fields! {
     }
 }
 
-/// `stop`: one sequence or several; null and absent are none.
+/// `stop`: one sequence or several; empty if null or absent.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StopSequences(pub Vec<String>);
 
@@ -278,8 +299,12 @@ impl Field for StopSequences {
         let Some(node) = object.get(name) else { return Ok(Self::default()) };
         if node.is_string() {
             let stop = node.string()?.into_owned();
-            // Later on it is an array of one, and the error would name an item of it.
-            return if stop.is_empty() { Err(empty_string(node.param())) } else { Ok(Self(vec![stop])) };
+            return match (stop.is_empty(), node.is_lenient()) {
+                (false, _) => Ok(Self(vec![stop])),
+                (true, true) => Ok(Self::default()),
+                // Checked here: as an array of one, the error would name `stop[0]`.
+                (true, false) => Err(empty_string(node.param())),
+            };
         }
         if !node.is_array() {
             return Err(node.unexpected("one of a string or array of strings"));
@@ -288,7 +313,7 @@ impl Field for StopSequences {
     }
 }
 
-/// An object whose names are the caller's own.
+/// An object with caller-defined names.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pairs<T>(pub Vec<(String, T)>);
 
@@ -313,7 +338,7 @@ fn read_pairs<T: FromJson>(object: &Object<'_, '_>, name: &'static str, most: us
     node.entries(most)?.into_iter().map(pair).collect::<Read<_>>().map(Pairs)
 }
 
-/// A kind of answer that is asked for; checked and ignored.
+/// A requested kind of output; checked and ignored.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Modality;
 
@@ -346,7 +371,7 @@ impl FromJson for AudioOutput {
     }
 }
 
-/// A reply that the caller expects; checked and ignored.
+/// The reply that the caller predicts; checked and ignored.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Prediction;
 
@@ -360,7 +385,7 @@ impl FromJson for Prediction {
 }
 
 fields! {
-    /// The `simulation` object, as it is written.
+    /// The fields of the `simulation` object.
     struct SimulationFields {
         ttft: Option<String>;
         itl: Option<String>;

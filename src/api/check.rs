@@ -1,14 +1,14 @@
-//! The rules that many fields share, and their errors in the API's words.
+//! Rules that many fields share, with their errors in the API's words.
 
 use std::fmt::Display;
 
 use super::Read;
 use crate::error::{InvalidRequest, shown};
 
-/// More items than any limit allows, so that the limit is what the error names; further items are only counted.
+/// More items than any field's limit allows, so that errors name that limit; further items are only counted.
 pub(crate) const MANY: usize = 4096;
 
-/// Refuses an integer outside of its range.
+/// Rejects an integer outside its range.
 ///
 /// # Errors
 /// `integer_above_max_value`, `integer_below_min_value`.
@@ -22,7 +22,7 @@ pub(crate) fn integer(param: &str, value: Option<&i64>, low: i64, high: i64) -> 
     }
 }
 
-/// Refuses a number outside of its range, and what is not a number.
+/// Rejects a number outside its range, and NaN.
 ///
 /// # Errors
 /// `decimal_above_max_value`, `decimal_below_min_value`.
@@ -33,12 +33,12 @@ pub(crate) fn decimal(param: &str, value: Option<&f64>, low: f64, high: f64) -> 
             Err(above(param, ("decimal", "decimal_above_max_value"), high, value))
         }
         Some(value) if *value >= low => Ok(()),
-        // A NaN ends here as well: it is not above, and not within.
+        // NaN ends here as well: every comparison with it is false.
         Some(value) => Err(below(param, ("decimal", "decimal_below_min_value"), low, value)),
     }
 }
 
-/// A count that has passed [`integer`] with a lower bound of 0 or more.
+/// Converts a count that has passed [`integer`] with a lower bound of 0 or more.
 pub(crate) fn count(value: Option<i64>) -> Option<usize> {
     value.and_then(|value| usize::try_from(value).ok())
 }
@@ -63,7 +63,7 @@ fn below(
     InvalidRequest::invalid(param, code, what)
 }
 
-/// Refuses a text that is too long, and an empty one where `low` is not 0.
+/// Rejects a text that is too long, and an empty one if `low` is not 0.
 ///
 /// # Errors
 /// `string_above_max_length`, `empty_string`.
@@ -77,7 +77,7 @@ pub(crate) fn length(
     if text.is_empty() && low > 0 {
         return Err(empty_string(param));
     }
-    // A character has at least one byte, so most texts need not be counted.
+    // A character has at least one byte, so most texts do not need counting.
     if text.len() > high && text.chars().count() > high {
         let what = format!(
             "string too long. Expected a string with maximum length {high}, but got a string with length {} \
@@ -89,10 +89,10 @@ pub(crate) fn length(
     Ok(())
 }
 
-/// Refuses a word that is not in a closed set.
+/// Rejects a word that is not in `allowed`.
 ///
 /// # Errors
-/// `invalid_value`, naming the words that are.
+/// `invalid_value`, listing the allowed words.
 pub(crate) fn one_of(
     param: impl Into<String>,
     value: Option<&(impl AsRef<str> + ?Sized)>,
@@ -104,7 +104,7 @@ pub(crate) fn one_of(
     }
 }
 
-/// The error of a word that is not in a closed set.
+/// The error for a word that is not in `allowed`.
 pub(crate) fn unsupported_value(param: impl Into<String>, value: &str, allowed: &[&str]) -> InvalidRequest {
     let allowed: Vec<_> = allowed.iter().map(|word| format!("'{word}'")).collect();
     let value = shown(value);
@@ -118,22 +118,22 @@ pub(crate) fn unsupported_value(param: impl Into<String>, value: &str, allowed: 
     InvalidRequest::value(param, message)
 }
 
-/// The error of an empty text where one is needed.
+/// The error for an empty text where text is required.
 pub(crate) fn empty_string(param: impl Into<String>) -> InvalidRequest {
     let what = "empty string. Expected a string with minimum length 1, but got an empty string instead.";
     InvalidRequest::invalid(param, "empty_string", what)
 }
 
-/// The error of an empty array where an item is needed.
+/// The error for an empty array where an item is required.
 pub(crate) fn empty_array(param: impl Into<String>) -> InvalidRequest {
     let what = "empty array. Expected an array with minimum length 1, but got an empty array instead.";
     InvalidRequest::invalid(param, "empty_array", what)
 }
 
-/// Refuses an array of more than `most` items.
+/// Rejects an array of more than `most` items.
 ///
 /// # Errors
-/// `array_above_max_length`, naming both lengths.
+/// `array_above_max_length`, with both lengths.
 pub(crate) fn at_most(param: impl Into<String>, items: usize, most: usize) -> Read<()> {
     if items <= most {
         return Ok(());

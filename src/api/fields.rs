@@ -1,22 +1,22 @@
-//! The `fields!` table: one row a field, from which come the struct, the known names, the JSON reader and the check.
+//! The `fields!` table: one row per field generates the struct, the known names, the JSON reader and the check.
 //!
-//! serde with path tracking cannot give the API's codes, validator crates know no places in a body, and a tree of
-//! values costs memory for fields that are never read; so a row names its type, and the type knows how it is read.
+//! serde with path tracking cannot produce the API's codes, validator crates do not track paths in a body, and a tree
+//! of values uses memory for fields that are never read. So each row names a type, which implements its own reading.
 
 use super::Read;
 use super::check::MANY;
 use super::json::{Node, Object};
 
-/// A type that knows how it is read from a JSON value.
+/// A type that can be read from a JSON value.
 pub(crate) trait FromJson: Sized {
-    /// Reads it.
+    /// Reads the value.
     ///
     /// # Errors
-    /// A value of another type or shape, with its place.
+    /// A value of another type or shape, with its path.
     fn from_json(node: &Node<'_, '_>) -> Read<Self>;
 }
 
-/// A type that knows how it is read as a field, which may be absent or null.
+/// A type that can be read from a field, which may be absent or null.
 pub(crate) trait Field: Sized {
     /// Reads the field of this name.
     ///
@@ -31,14 +31,14 @@ impl<T: FromJson> Field for Option<T> {
     }
 }
 
-/// Absent and null are an empty list.
+/// An absent or null field is an empty list.
 impl<T: FromJson> Field for Vec<T> {
     fn from_field(object: &Object<'_, '_>, name: &'static str) -> Read<Self> {
         Ok(Option::from_field(object, name)?.unwrap_or_default())
     }
 }
 
-/// Absent and null are `false`.
+/// An absent or null field is `false`.
 impl Field for bool {
     fn from_field(object: &Object<'_, '_>, name: &'static str) -> Read<Self> {
         Ok(Option::from_field(object, name)?.unwrap_or_default())
@@ -75,7 +75,7 @@ impl FromJson for f64 {
     }
 }
 
-/// An object of the caller's own, kept as its JSON text.
+/// A caller-defined object, kept as JSON text.
 #[derive(Clone, Debug)]
 pub(crate) struct JsonObject(pub Box<str>);
 
@@ -86,7 +86,7 @@ impl FromJson for JsonObject {
     }
 }
 
-/// An object that is checked to be one, and ignored.
+/// An object whose content is ignored.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AnyObject;
 
@@ -97,8 +97,8 @@ impl FromJson for AnyObject {
     }
 }
 
-/// Declares a struct of request fields: `name: Type;`, with `[required]` behind the type where the field must be
-/// there, and `=> check(…)` where [`check`](super::check) has a rule for its value.
+/// Declares a struct of request fields: `name: Type;`, with `[required]` after the type of a required field, and
+/// `=> rule(…)` to apply a rule of [`check`](super::check).
 macro_rules! fields {
     (
         $(#[$meta:meta])*
@@ -122,7 +122,7 @@ macro_rules! fields {
         }
 
         impl $Name {
-            /// Checks every field that has a rule of its own.
+            /// Checks every field that has a rule.
             #[allow(clippy::unnecessary_wraps, dead_code, reason = "a table may have no rules")]
             fn check_fields(&self) -> $crate::api::Read<()> {
                 $($($crate::api::check::$check(stringify!($field), self.$field.as_ref(), $($bound),*)?;)?)*

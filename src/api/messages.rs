@@ -1,4 +1,4 @@
-//! The messages of a conversation: read from JSON, and checked whichever protocol they came by.
+//! The messages of a conversation: reading them from JSON, and checking them for both protocols.
 
 use super::Read;
 use super::check::{self, empty_array};
@@ -6,19 +6,22 @@ use super::fields::FromJson;
 use super::json::{Node, Object};
 use super::tools::{read_called, read_calls};
 use crate::engine::{Audio, CallKind, Content, File, Image, Message, Part, Role};
-use crate::error::InvalidRequest;
+use crate::error::{InvalidRequest, shown};
 
-/// Checks what a message of its role needs.
+/// Checks that a message has what its role requires.
 ///
 /// # Errors
-/// The first error, with its place.
-pub(crate) fn check_message(message: &Message, index: usize) -> Read<()> {
+/// The first error, with its path.
+pub(crate) fn check_message(message: &Message, index: usize, lenient: bool) -> Read<()> {
     let at = |field: &str| format!("messages[{index}].{field}");
     match &message.content {
         None => {
             let may_be_absent = match message.role {
                 Role::Assistant => {
-                    !message.tool_calls.is_empty() || message.audio.is_some() || message.refusal.is_some()
+                    lenient
+                        || !message.tool_calls.is_empty()
+                        || message.audio.is_some()
+                        || message.refusal.is_some()
                 }
                 Role::Function => true,
                 Role::Developer | Role::System | Role::User | Role::Tool => false,
@@ -36,6 +39,9 @@ pub(crate) fn check_message(message: &Message, index: usize) -> Read<()> {
             })?;
         }
     }
+    if let Some(name) = message.name.as_deref().filter(|_| !lenient) {
+        check_name(name, at("name"))?;
+    }
     match message.role {
         Role::Tool if message.tool_call_id.is_none() => Err(InvalidRequest::missing(at("tool_call_id"))),
         Role::Function if message.name.is_none() => Err(InvalidRequest::missing(at("name"))),
@@ -43,11 +49,66 @@ pub(crate) fn check_message(message: &Message, index: usize) -> Read<()> {
     }
 }
 
+/// Refuses white space and the characters that chat templates use.
+fn check_name(name: &str, param: String) -> Read<()> {
+    let is_forbidden = |c: char| c.is_whitespace() || matches!(c, '<' | '|' | '\\' | '/' | '>');
+    if name.is_empty() || name.contains(is_forbidden) {
+        let what =
+            "string does not match pattern. Expected a string that matches the pattern '^[^\\s<|\\\\/>]+$'.";
+        return Err(InvalidRequest::invalid(param, "invalid_value", what));
+    }
+    Ok(())
+}
+
+/// Checks that every tool message answers a call of the assistant's message before it, and that every call is answered.
+///
+/// # Errors
+/// The first tool message without its call, or the first message that leaves a call unanswered.
+pub(crate) fn check_tool_messages(messages: &[Message]) -> Read<()> {
+    let mut open: Vec<&str> = Vec::new();
+    let mut may_answer: Vec<&str> = Vec::new();
+    for (index, message) in messages.iter().enumerate() {
+        if message.role == Role::Tool {
+            let id = message.tool_call_id.as_deref().unwrap_or_default();
+            if !may_answer.contains(&id) {
+                let sentence = "Invalid parameter: messages with role 'tool' must be a response to a preceeding \
+                                message with 'tool_calls'.";
+                return Err(out_of_order(index, sentence.to_owned()));
+            }
+            open.retain(|call| *call != id);
+            continue;
+        }
+        check_answered(&open, index)?;
+        may_answer = message.tool_calls.iter().filter_map(|call| call.id.as_deref()).collect();
+        open.clone_from(&may_answer);
+    }
+    check_answered(&open, messages.len().saturating_sub(1))
+}
+
+fn check_answered(open: &[&str], index: usize) -> Read<()> {
+    if open.is_empty() {
+        return Ok(());
+    }
+    let calls = shown(&open.join(", "));
+    Err(out_of_order(
+        index,
+        format!(
+            "An assistant message with 'tool_calls' must be followed by tool messages responding to each \
+             'tool_call_id'. The following tool_call_ids did not have response messages: {calls}"
+        ),
+    ))
+}
+
+/// An error in the order of messages, which the API reports with this spelling of the place and without a code.
+fn out_of_order(index: usize, message: String) -> InvalidRequest {
+    InvalidRequest { message, param: Some(format!("messages.[{index}].role")), code: None }
+}
+
 fn check_part(part: &Part, role: Role, at: &str) -> Read<()> {
     check::one_of(format!("{at}.type"), Some(part.kind()), role.part_kinds())?;
     match part {
         Part::Image(image) => {
-            let details = &["auto", "low", "high"];
+            let details = &["auto", "low", "high", "original"];
             check::one_of(format!("{at}.image_url.detail"), image.detail.as_ref(), details)
         }
         Part::Audio(audio) => {
@@ -68,6 +129,8 @@ impl FromJson for Message {
             "function_call",
             "refusal",
             "audio",
+            // What an SDK dumps of an answer and sends back.
+            "annotations",
         ])?;
         let role = message.require("role")?.word(&Role::NAMES)?;
         let mut tool_calls = message.read("tool_calls", |node| read_calls(node))?.unwrap_or_default();
@@ -87,7 +150,7 @@ impl FromJson for Message {
 
 const ONE_OR_PARTS: &str = "one of a string or array of objects";
 
-/// Only an assistant's content and a function's may be null.
+/// Only the content of an assistant or function message may be null.
 fn read_message_content(message: &Object<'_, '_>, role: Role) -> Read<Option<Content>> {
     let Some(content) = message.get_or_null("content") else { return Ok(None) };
     match (content.is_null(), role) {

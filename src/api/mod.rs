@@ -1,8 +1,8 @@
-//! The OpenAI contract, in no protocol's types: what both facades fill in, and the one place that checks it.
+//! The OpenAI contract, independent of the protocol: the request types that both facades fill in, and their checks.
 //!
-//! HTTP reads a request with [`json`], gRPC converts a message into the same struct, and the fields that carry JSON
-//! in a string are read by the same readers. [`ApiRequest::check`] then checks everything that the types do not, and
-//! gives the request that an engine sees.
+//! HTTP reads a request with [`json`], gRPC converts a message into the same struct, and fields that carry JSON in a
+//! string use the same readers. [`ApiRequest::check`] then checks everything that the types do not, and returns the
+//! request for the engine.
 
 #[macro_use]
 pub(crate) mod fields;
@@ -17,41 +17,41 @@ use crate::engine::GenerationRequest;
 use crate::error::InvalidRequest;
 use crate::simulation::Directives;
 
-/// What reading or checking gives.
+/// The result of reading or checking.
 pub(crate) type Read<T> = Result<T, InvalidRequest>;
 
-/// How much requests are held to the API's rules.
+/// How strictly requests are checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Validation {
-    /// Takes what the API's schema allows, even where the API itself refuses it.
+    /// Accepts what the API's schema allows, even where the API itself rejects it.
     Lenient,
-    /// Refuses what the API refuses, but ignores unknown fields and allows a missing model.
+    /// Rejects what the API rejects, but ignores unknown fields and allows a missing model.
     #[default]
     Default,
-    /// Refuses unknown fields and a missing model too.
+    /// Also rejects unknown fields and a missing model.
     Strict,
 }
 
-/// A request to an endpoint that generates, as it came off either wire: well-formed, and not checked yet.
+/// A request to an endpoint that generates: parsed from either protocol, but not checked yet.
 pub(crate) trait ApiRequest: Send + 'static {
-    /// What it asks of the simulation.
+    /// The directives in its body.
     fn directives(&self) -> Directives;
 
-    /// Checks everything that the wire's types do not: ranges, counts, combinations. A request that names no model
-    /// and may do so gets `default_model`.
+    /// Checks everything that the types do not: ranges, counts, combinations. A request without a model gets
+    /// `default_model`, where `validation` allows that.
     ///
     /// # Errors
-    /// The first error, with its place and the API's code.
+    /// The first error, with its path and the API's code.
     fn check(self, default_model: &str, validation: Validation) -> Read<GenerationRequest>;
 }
 
-/// What every object of an answer repeats, whatever the endpoint; each writes the id in its own spelling.
+/// What every object of an answer repeats, at any endpoint; each endpoint formats the id in its own way.
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
     /// The answer's id.
     pub id: u128,
-    /// When it was begun, in seconds since 1970.
+    /// When it was created, in seconds since 1970.
     pub created: i64,
-    /// The model that answers, as the request names it.
+    /// The model, as named in the request.
     pub model: String,
 }

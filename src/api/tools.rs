@@ -1,17 +1,16 @@
-//! Tools, tool choices and response formats, read from a JSON value: of an HTTP body, or of a gRPC message's `…_json`
-//! field.
+//! Tools, tool choices and response formats, read from the JSON of an HTTP body or of a gRPC message's `…_json` field.
 
 use super::check::{self, MANY};
-use super::fields::{FromJson, JsonObject};
-use super::json::Node;
+use super::fields::{Field, FromJson, JsonObject};
+use super::json::{Node, Object};
 use super::{Read, check::empty_array};
 use crate::engine::{CallKind, ResponseFormat, Tool, ToolCall, ToolChoice};
-use crate::error::InvalidRequest;
+use crate::error::{InvalidRequest, shown};
 
 const MAX_TOOLS: usize = 128;
 
 fields! {
-    /// A function that a model could call.
+    /// A function that the model may call.
     struct FunctionFields {
         name: String [required];
         description: Option<String>;
@@ -52,10 +51,10 @@ impl From<FunctionFields> for Tool {
     }
 }
 
-/// Refuses too many tools, and names that no tool can have.
+/// Rejects too many tools, and invalid tool names.
 ///
 /// # Errors
-/// The first error, with its place.
+/// The first error, with its path.
 pub(crate) fn check_tools(tools: &[Tool]) -> Read<()> {
     check::at_most("tools", tools.len(), MAX_TOOLS)?;
     tools.iter().enumerate().try_for_each(|(index, tool)| {
@@ -67,6 +66,49 @@ pub(crate) fn check_tools(tools: &[Tool]) -> Read<()> {
         let what = "string does not match pattern. Expected a string that matches '^[a-zA-Z0-9_-]+$'.";
         Err(InvalidRequest::invalid(param, "invalid_value", what))
     })
+}
+
+/// `tools`: the tools of a request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tools(pub(crate) Vec<Tool>);
+
+impl FromJson for Tools {
+    fn from_json(node: &Node<'_, '_>) -> Read<Self> {
+        let tools: Vec<Tool> = FromJson::from_json(node)?;
+        if tools.is_empty() && !node.is_lenient() {
+            return Err(empty_array(node.param()));
+        }
+        Ok(Self(tools))
+    }
+}
+
+impl Field for Tools {
+    fn from_field(object: &Object<'_, '_>, name: &'static str) -> Read<Self> {
+        Ok(Option::from_field(object, name)?.unwrap_or_default())
+    }
+}
+
+/// Refuses what asks for tools where there are none, and a choice of a tool that is not among them.
+///
+/// # Errors
+/// As the API reports them, without a code.
+pub(crate) fn check_choice(tools: &[Tool], choice: Option<&ToolChoice>, parallel: Option<bool>) -> Read<()> {
+    let without_tools = |param: &str| {
+        let message =
+            format!("Invalid value for '{param}': '{param}' is only allowed when 'tools' are specified.");
+        Err(InvalidRequest { message, param: Some(param.to_owned()), code: None })
+    };
+    match choice {
+        Some(_) if tools.is_empty() => without_tools("tool_choice"),
+        None if tools.is_empty() && parallel.is_some() => without_tools("parallel_tool_calls"),
+        Some(ToolChoice::Named { kind, name })
+            if !tools.iter().any(|tool| tool.kind == *kind && tool.name == *name) =>
+        {
+            let message = format!("Tool choice '{}' not found in 'tools' parameter.", shown(name));
+            Err(InvalidRequest { message, param: Some("tool_choice".to_owned()), code: None })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The deprecated `functions`, checked and ignored.
@@ -126,7 +168,7 @@ impl FromJson for ToolChoice {
 }
 
 fields! {
-    /// The schema that a reply is to obey.
+    /// The schema for a reply.
     struct SchemaFields {
         name: String [required];
         description: Option<String>;
@@ -149,13 +191,13 @@ impl FromJson for ResponseFormat {
     }
 }
 
-/// The calls of an assistant's message.
+/// The tool calls of an assistant message.
 ///
 /// # Errors
-/// An empty array, or a call that is not well-formed.
+/// An empty array, or a malformed call.
 pub(crate) fn read_calls(node: &Node<'_, '_>) -> Read<Vec<ToolCall>> {
     let calls = node.array(MANY)?;
-    if calls.is_empty() {
+    if calls.is_empty() && !node.is_lenient() {
         return Err(empty_array(node.param()));
     }
     calls.iter().map(read_call).collect()
@@ -168,10 +210,10 @@ fn read_call(node: &Node<'_, '_>) -> Read<ToolCall> {
     Ok(ToolCall { id, ..read_called(&call.require(kind.as_str())?, kind)? })
 }
 
-/// What a call names: a tool and its arguments.
+/// The tool name and the arguments of a call.
 ///
 /// # Errors
-/// A name or arguments that are missing, or not strings.
+/// A name or arguments that are missing or not strings.
 pub(crate) fn read_called(node: &Node<'_, '_>, kind: CallKind) -> Read<ToolCall> {
     let called = node.object(&["name", "arguments", "input"])?;
     let input = if kind == CallKind::Function { "arguments" } else { "input" };

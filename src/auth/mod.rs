@@ -184,7 +184,11 @@ fn bearer(headers: &HeaderMap) -> Result<&[u8], ApiError> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return Err(ApiError::MissingKey) };
     match value.as_bytes().split_at_checked("Bearer ".len()) {
-        Some((scheme, key)) if scheme.eq_ignore_ascii_case(b"Bearer ") && !key.is_empty() => Ok(key),
+        // One space or more (RFC 9110, 11.4).
+        Some((scheme, key)) if scheme.eq_ignore_ascii_case(b"Bearer ") => match key.trim_ascii_start() {
+            [] => Err(ApiError::MissingKey),
+            key => Ok(key),
+        },
         _ => Err(ApiError::MissingKey),
     }
 }
@@ -211,6 +215,7 @@ mod tests {
         let keys = keys(&["alice:one", "two"]);
 
         assert_eq!(check(&keys, "Bearer one").expect("alice"), Caller::named("alice"));
+        assert_eq!(check(&keys, "Bearer   one").expect("alice"), Caller::named("alice"));
         assert_eq!(check(&keys, "bEARER two").expect("default"), Caller::named("default"));
     }
 
@@ -230,7 +235,7 @@ mod tests {
         for value in ["one", "Basic one", "Bearer", "Bearer ", "Bearerone"] {
             assert!(matches!(check(&keys, value), Err(ApiError::MissingKey)), "{value}");
         }
-        for value in ["Bearer  one", "Bearer one ", "Bearer ONE", "Bearer one, Bearer one"] {
+        for value in ["Bearer one ", "Bearer ONE", "Bearer one, Bearer one"] {
             assert!(matches!(check(&keys, value), Err(ApiError::WrongKey)), "{value}");
         }
         let mut twice = HeaderMap::new();

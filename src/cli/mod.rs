@@ -3,6 +3,7 @@
 mod greeting;
 mod healthcheck;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use tracing::warn;
@@ -68,7 +69,8 @@ fn exit_code(outcome: Result<(), String>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            eprintln!("error: {message}");
+            // `eprintln!` panics where stderr is gone, and the exit code would be that of a panic.
+            let _ = writeln!(std::io::stderr(), "error: {message}");
             ExitCode::FAILURE
         }
     }

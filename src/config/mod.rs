@@ -245,6 +245,10 @@ impl Table {
         for (name, value) in environment {
             let Some(suffix) = name.strip_prefix("TOKENECHO_") else { continue };
             let Some(option) = self.option(&suffix.to_ascii_lowercase().replace('_', "-")) else { continue };
+            // As a template renders a value that is not set; an empty prefix is one that is.
+            if value.is_empty() && option.get_long() != Some("reply-prefix") {
+                continue;
+            }
             if value.starts_with("tcp://") {
                 notes.push(format!("{name} is a Kubernetes service link, not an option: ignored"));
                 continue;

@@ -114,7 +114,7 @@ fn a_file_that_is_no_yaml_is_not_shown_either() {
 #[test]
 fn a_list_that_is_empty_is_no_list_of_keys() {
     assert!(load_with(&[], &[], Some("api-key: []")).is_err());
-    assert!(load_with(&[], &[("TOKENECHO_API_KEY", "")], None).is_err());
+    assert!(load_with(&[], &[("TOKENECHO_API_KEY", ",")], None).is_err());
     assert!(load_with(&[], &[], Some("limits:")).is_err());
     assert!(load_with(&[], &[], Some("---\n")).is_ok());
 }
@@ -145,4 +145,18 @@ fn short_help_fits_a_screen_and_long_help_has_every_option() {
     for option in Table::new().command.get_arguments() {
         assert!(long.contains(&format!("--{}", option.get_long().unwrap_or_default())));
     }
+}
+
+#[test]
+fn an_empty_variable_is_one_that_is_not_set_but_an_empty_prefix_is_a_value() {
+    let names =
+        ["TOKENECHO_PORT", "TOKENECHO_API_KEY", "TOKENECHO_ITL", "TOKENECHO_MODEL", "TOKENECHO_ANY_KEY"];
+    let variables: Vec<_> =
+        names.into_iter().chain(["TOKENECHO_REPLY_PREFIX"]).map(|name| (name, "")).collect();
+
+    let (config, _) = load_with(&[], &variables, None).expect("nothing is set");
+
+    assert_eq!(config.listeners.port, 8000);
+    assert!(config.auth.api_key.is_empty() && config.service.models.model.is_empty());
+    assert_eq!(config.service.reply_prefix, "");
 }

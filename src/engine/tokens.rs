@@ -11,6 +11,9 @@ use unicode_segmentation::UnicodeSegmentation;
 /// A longer token is split, at a grapheme's border.
 const MAX_TOKEN_BYTES: usize = 1024;
 
+/// A single grapheme may be longer than that, but no longer than this: it is then split between characters.
+const MAX_GRAPHEME_BYTES: usize = 16 * 1024;
+
 /// The tokens of a text, each a slice that shares its buffer.
 #[derive(Clone, Debug)]
 pub struct Tokens {
@@ -84,7 +87,9 @@ fn first_token(text: &str) -> Option<usize> {
         }
         length += bytes;
     }
-    (length > 0).then_some(length)
+    // Only a grapheme that stands alone is longer.
+    let most = (0..=length.min(MAX_GRAPHEME_BYTES)).rev().find(|end| text.is_char_boundary(*end));
+    most.filter(|length| *length > 0)
 }
 
 /// The length of the token in the plain case, most of all text: spaces, ASCII letters and digits, and nothing
@@ -200,6 +205,16 @@ mod tests {
     fn a_long_token_is_split_at_1_kib() {
         let lengths: Vec<_> = cut(&"a".repeat(2500)).iter().map(String::len).collect();
         assert_eq!(lengths, [1024, 1024, 452]);
+    }
+
+    #[test]
+    fn a_grapheme_of_endless_marks_is_split_between_characters() {
+        let text = format!("a{}", "\u{301}".repeat(50_000));
+
+        let tokens = cut(&text);
+
+        assert!(tokens.iter().all(|token| token.len() <= 16 * 1024));
+        assert_eq!(tokens.concat(), text);
     }
 
     #[test]

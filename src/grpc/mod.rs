@@ -40,6 +40,14 @@ pub(crate) const ROUTES: &[Row<()>] = &[
     method("/grpc.health.v1.Health/Watch", Endpoint::HealthWatch, Access::Open),
 ];
 
+/// Whether a content type is `application/grpc` or `application/grpc+proto`, in any case and with any parameters.
+pub(crate) fn is_grpc(content_type: &[u8]) -> bool {
+    let essence = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    [&b"application/grpc"[..], b"application/grpc+proto"]
+        .iter()
+        .any(|known| essence.eq_ignore_ascii_case(known))
+}
+
 /// The methods of reflection, which have rows where it is served.
 pub(crate) const REFLECTION: [&str; 2] = [
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",

@@ -8,7 +8,6 @@ use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 
-use crate::api::Validation;
 use crate::api::fields::FromJson;
 use crate::api::json::{Node, malformed};
 use crate::error::ApiError;
@@ -27,11 +26,11 @@ impl JsonBody {
     where
         R: FromJson + Send + 'static,
     {
-        let strict = service.validation() == Validation::Strict;
+        let validation = service.validation();
         let read = move || {
             let text = std::str::from_utf8(&self.0)
                 .map_err(|error| malformed(format_args!("it is not UTF-8, {error}")))?;
-            Ok(R::from_json(&Node::body(text, strict)?)?)
+            Ok(R::from_json(&Node::body(text, validation)?)?)
         };
         service.run(call, read).await
     }

@@ -1,6 +1,7 @@
 //! Server-sent events: a stream of events as a body.
 
 use std::convert::Infallible;
+use std::io;
 
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, header};
@@ -9,6 +10,9 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
+use serde::Serialize;
+use serde_json::Serializer;
+use serde_json::ser::Formatter;
 
 use crate::service::{Answer, Output, Render, Rendered};
 
@@ -45,9 +49,40 @@ pub(super) fn response(answer: Answer, renderer: impl Render<Output = Vec<u8>>) 
 }
 
 /// Appends a frame with `value` as its data.
-pub(super) fn write_json(frames: &mut Vec<u8>, value: &impl serde::Serialize) {
+pub(super) fn write_json(frames: &mut Vec<u8>, value: &impl Serialize) {
     frames.extend_from_slice(b"data: ");
-    serde_json::to_writer(&mut *frames, value)
-        .expect("our own types have string keys, and a Vec takes all bytes");
+    write_value(frames, value);
     frames.extend_from_slice(b"\n\n");
+}
+
+/// Appends `value` as JSON that is one line to every client.
+#[inline]
+pub(super) fn write_value(frames: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
+    value
+        .serialize(&mut Serializer::with_formatter(frames, OneLine))
+        .expect("strings, numbers and our own types are JSON, and a Vec takes all bytes");
+}
+
+/// Compact JSON without the line ends of Unicode: clients that split lines as Unicode does would cut an event in two.
+struct OneLine;
+
+impl Formatter for OneLine {
+    #[inline]
+    fn write_string_fragment<W: io::Write + ?Sized>(&mut self, writer: &mut W, text: &str) -> io::Result<()> {
+        if text.is_ascii() {
+            writer.write_all(text.as_bytes())
+        } else {
+            write_without_line_ends(writer, text)
+        }
+    }
+}
+
+fn write_without_line_ends<W: io::Write + ?Sized>(writer: &mut W, mut text: &str) -> io::Result<()> {
+    const LINE_ENDS: [char; 3] = ['\u{85}', '\u{2028}', '\u{2029}'];
+    while let Some((at, end)) = text.char_indices().find(|(_, c)| LINE_ENDS.contains(c)) {
+        writer.write_all(&text.as_bytes()[..at])?;
+        write!(writer, "\\u{:04x}", u32::from(end))?;
+        text = &text[at + end.len_utf8()..];
+    }
+    writer.write_all(text.as_bytes())
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::system;
-use crate::units::{duration, patience, size};
+use crate::units::{duration, patience, some_size};
 
 /// All limits.
 #[derive(clap::Args, Clone, Debug)]
@@ -22,13 +22,13 @@ pub struct RequestLimits {
     /// Largest request body, and gRPC message
     ///
     /// Over it: 413, RESOURCE_EXHAUSTED. Example: --max-body 4MiB
-    #[arg(long, value_name = "SIZE", default_value = "32MiB", value_parser = size, hide_short_help = true)]
+    #[arg(long, value_name = "SIZE", default_value = "32MiB", value_parser = some_size, hide_short_help = true)]
     pub max_body: u64,
 
     /// Total memory for request bodies, what is parsed from them, and buffered responses [default: a quarter of the memory limit, 512MiB without one]
     ///
     /// Over it: 429, RESOURCE_EXHAUSTED. Example: --max-inflight-body 128MiB
-    #[arg(long, value_name = "SIZE", value_parser = size, hide_short_help = true)]
+    #[arg(long, value_name = "SIZE", value_parser = some_size, hide_short_help = true)]
     pub max_inflight_body: Option<u64>,
 
     /// Time for a whole request body to arrive
@@ -59,7 +59,7 @@ pub struct RequestLimits {
     /// Bytes of one generation, over all its choices
     ///
     /// Over it: as for the tokens. Example: --max-generation-bytes 1MiB
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size, hide_short_help = true)]
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = some_size, hide_short_help = true)]
     pub max_generation_bytes: u64,
 }
 

@@ -63,7 +63,7 @@ impl Logs {
         let logs =
             tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr.clone()).with_target(false);
         if options.log_format.is_text() {
-            logs.with_ansi(std::io::stderr().is_terminal()).init();
+            logs.with_ansi(wants_colour()).init();
         } else {
             logs.json().flatten_event(true).init();
         }
@@ -92,4 +92,11 @@ async fn report_left_out(counter: ErrorCounter) {
             }
         }
     }
+}
+
+/// Whether stderr is a terminal that shows colour and whose user wants it (no-color.org).
+fn wants_colour() -> bool {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    std::io::stderr().is_terminal() && !is_set("NO_COLOR") && !is_dumb
 }

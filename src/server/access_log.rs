@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, Request, Response, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -16,6 +16,7 @@ use hyper::body::{Body as _, Frame, SizeHint};
 use tonic::{Code, Status};
 use tracing::error;
 
+use super::host;
 use super::routing::Routes;
 use crate::auth::ApiKeys;
 use crate::error::ApiError;
@@ -48,7 +49,7 @@ impl AccessLog {
         Self(Arc::new(Inner { routes, keys, service, observers }))
     }
 
-    /// Opens the exchange of the request with this head, to which everything else looks.
+    /// Opens the exchange of the request with this head, which everything after it reads.
     pub(super) fn open(&self, head: &Parts) -> Exchange {
         Exchange::open(self.0.routes.classify(head), head)
     }
@@ -73,8 +74,8 @@ impl AccessLog {
         };
         let mut response = rendered(&exchange, response);
         closing.note_head(&response);
-        // A body that is empty is never polled.
-        closing.has_ended = response.body().is_end_stream();
+        // A body that is empty, or not sent because the method is HEAD, is never polled.
+        closing.has_ended = response.body().is_end_stream() || exchange.method() == Method::HEAD;
         let headers = response.headers_mut();
         headers.insert(REQUEST_ID, exchange.request_id().clone());
         if let Some(applied) = exchange.applied() {
@@ -90,10 +91,14 @@ impl AccessLog {
         &self,
         exchange: &Exchange,
         reservation: Reservation,
-        mut request: Request<Body>,
+        request: Request<Body>,
     ) -> Response<Body> {
         let route = exchange.route();
-        let caller = match self.0.keys.admit(route.access, request.headers()) {
+        let (mut head, body) = request.into_parts();
+        if let Err(invalid) = host::check(&head) {
+            return ApiError::from(invalid).into_response();
+        }
+        let caller = match self.0.keys.admit(route.access, &head.headers) {
             Ok(caller) => caller,
             Err(error) => {
                 let reason = if matches!(error, ApiError::MissingKey) { "missing" } else { "wrong" };
@@ -102,11 +107,30 @@ impl AccessLog {
             }
         };
         exchange.note_caller(caller.0);
-        let call = Call::new(exchange.clone(), reservation, request.headers());
-        request.extensions_mut().insert(call);
-        self.0.routes.dispatch(route.protocol, request).await
+        if let Err(error) = refuse_other_grpc(route.protocol, &head.headers) {
+            return error.into_response();
+        }
+        let call = Call::new(exchange.clone(), reservation, &head.headers);
+        head.extensions.insert(call);
+        self.0.routes.dispatch(route.protocol, Request::from_parts(head, body)).await
     }
 }
+
+/// Refuses the kinds of gRPC that are not served, such as gRPC-Web, in HTTP's own terms.
+fn refuse_other_grpc(protocol: Protocol, headers: &HeaderMap) -> Result<(), ApiError> {
+    let is_kind_of_grpc = |value: &HeaderValue| {
+        let start = value.as_bytes().get(..GRPC.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(GRPC)) && !grpc::is_grpc(value.as_bytes())
+    };
+    if protocol == Protocol::Http && headers.get(header::CONTENT_TYPE).is_some_and(is_kind_of_grpc) {
+        let message =
+            "Unsupported content type: gRPC is application/grpc or application/grpc+proto, over HTTP/2";
+        return Err(ApiError::UnsupportedMediaType(message.into()));
+    }
+    Ok(())
+}
+
+const GRPC: &[u8] = b"application/grpc";
 
 /// The response, or where a failure was left in it that failure in the route's dialect.
 fn rendered(exchange: &Exchange, mut response: Response<Body>) -> Response<Body> {

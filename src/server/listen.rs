@@ -21,12 +21,14 @@ pub struct Addresses {
 
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {host} port {port}: {source}")]
+#[error("cannot listen on {host} port {port}: {source}; choose another with {flag}")]
 pub struct BindError {
     /// The configured host.
     pub host: String,
     /// The configured port.
     pub port: u16,
+    /// The option that sets the port.
+    pub flag: &'static str,
     /// The system's reason.
     pub source: io::Error,
 }
@@ -52,15 +54,17 @@ impl Listeners {
     ) -> Result<(Self, Addresses), BindError> {
         let api = match api {
             Some(bound) => bound,
-            None => bind(&options.host, options.port).await?,
+            None => bind(&options.host, options.port, "--port").await?,
         };
         let grpc = match options.grpc_port {
-            Port::At(port) if port == 0 || port != options.port => Some(bind(&options.host, port).await?),
+            Port::At(port) if port == 0 || port != options.port => {
+                Some(bind(&options.host, port, "--grpc-port (`off` for none)").await?)
+            }
             Port::At(_) | Port::Off => None,
         };
         let admin = bind_admin(options).await?;
         let address = |listener: &TcpListener| {
-            let unknown = |source| BindError { host: options.host.clone(), port: 0, source };
+            let unknown = |source| BindError { host: options.host.clone(), port: 0, flag: "--port", source };
             listener.local_addr().map_err(unknown)
         };
         let addresses = Addresses {
@@ -75,7 +79,7 @@ impl Listeners {
 /// With tokio's own backlog of 128, a tenth of 1000 clients that connect at once waits for a second.
 const BACKLOG: u32 = 4096;
 
-async fn bind(host: &str, port: u16) -> Result<TcpListener, BindError> {
+async fn bind(host: &str, port: u16, flag: &'static str) -> Result<TcpListener, BindError> {
     let listen = async || {
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
@@ -89,15 +93,17 @@ async fn bind(host: &str, port: u16) -> Result<TcpListener, BindError> {
         }
         Err(last)
     };
-    listen().await.map_err(|source| BindError { host: host.to_owned(), port, source })
+    listen().await.map_err(|source| BindError { host: host.to_owned(), port, flag, source })
 }
+
+const ADMIN: &str = "--admin-port";
 
 /// A default port may be taken by another server; a configured one may not.
 async fn bind_admin(options: &ListenerOptions) -> Result<Option<TcpListener>, BindError> {
     match options.admin_port {
         Some(Port::Off) => Ok(None),
-        Some(Port::At(port)) => bind(&options.admin_host, port).await.map(Some),
-        None => Ok(bind(&options.admin_host, ListenerOptions::ADMIN_PORT).await.map_or_else(
+        Some(Port::At(port)) => bind(&options.admin_host, port, ADMIN).await.map(Some),
+        None => Ok(bind(&options.admin_host, ListenerOptions::ADMIN_PORT, ADMIN).await.map_or_else(
             |error| {
                 warn!("no metrics and probes on a port of their own: {error}");
                 None

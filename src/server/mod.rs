@@ -8,6 +8,7 @@ mod access_log;
 mod builder;
 mod connection;
 mod drain;
+mod host;
 mod listen;
 mod reload;
 mod routing;
@@ -136,10 +137,8 @@ impl Server {
     }
 
     /// Serves until the first of `signals`, then drains; a second one ends the process at once.
-    pub async fn run(self, mut signals: Signals) {
-        signals.next().await;
-        signals.exit_at_next();
-        self.drain().await;
+    pub async fn run(self, signals: Signals) {
+        self.run_until(signals.first()).await;
     }
 
     /// Lets open streams finish for as long as [`ListenerOptions`](crate::config::ListenerOptions) allow, then ends them

@@ -6,7 +6,7 @@
 use axum::Router;
 use axum::body::Body;
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Request, Response, Version, header};
+use axum::http::{Request, Response, Version, header};
 use tonic::codegen::Service as _;
 
 use crate::config::{ListenerOptions, Reflection};
@@ -82,14 +82,11 @@ impl Routes {
     }
 }
 
-/// gRPC is HTTP/2 with one of its two content types; everything else is HTTP.
+/// gRPC is HTTP/2 with a content type of its family; everything else is HTTP.
 fn protocol(head: &Parts) -> Protocol {
-    match head.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes) {
-        Some(b"application/grpc" | b"application/grpc+proto") if head.version == Version::HTTP_2 => {
-            Protocol::Grpc
-        }
-        _ => Protocol::Http,
-    }
+    let is_grpc = head.version == Version::HTTP_2
+        && head.headers.get(header::CONTENT_TYPE).is_some_and(|value| grpc::is_grpc(value.as_bytes()));
+    if is_grpc { Protocol::Grpc } else { Protocol::Http }
 }
 
 /// The rows of one protocol.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 /// SIGTERM and SIGINT, listened for from the moment this is made: one that comes during the start counts too.
@@ -27,22 +27,38 @@ impl Signals {
 
     /// Waits for the next of them.
     pub async fn next(&mut self) {
+        self.next_kind().await;
+    }
+
+    async fn next_kind(&mut self) -> Stop {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Stop::Terminate,
+            _ = self.interrupt.recv() => Stop::Interrupt,
         }
     }
 
-    /// Ends the process at the next of them, however far the drain is.
-    pub(super) fn exit_at_next(mut self) {
+    /// Waits for the first of them, and from then on ends the process at the next, however far the drain is. The same
+    /// signal again within a second is the first one: GNU `timeout` sends it to the process and to its group.
+    pub(super) async fn first(mut self) {
+        const SAME: Duration = Duration::from_secs(1);
+
+        let first = self.next_kind().await;
+        let since = Instant::now();
         tokio::spawn(async move {
-            self.next().await;
-            warn!("a second signal: gone");
+            while self.next_kind().await == first && since.elapsed() < SAME {}
+            warn!("a second signal: exiting at once");
             // That line is written by a thread of its own, which the exit does not wait for.
             sleep(Duration::from_millis(50)).await;
             std::process::exit(130);
         });
     }
+}
+
+/// A signal that stops a server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    Terminate,
+    Interrupt,
 }
 
 fn listen(kind: SignalKind) -> Signal {

@@ -137,7 +137,7 @@ async fn odd_hosts_paths_and_key_headers_do_not_bypass_the_key_check() {
     let server = start(keyed()).await;
     let address = server.addresses().api;
     for head in [
-        "GET /v1/models HTTP/1.1\r\nhost: /livez\r\n",
+        "GET /v1/models HTTP/1.1\r\nhost: livez\r\n",
         "GET /v1/../livez HTTP/1.1\r\nhost: x\r\n",
         "GET /%6civez HTTP/1.1\r\nhost: x\r\n",
         "GET /livez/../v1/models HTTP/1.1\r\nhost: x\r\n",

@@ -380,3 +380,63 @@ async fn an_engine_that_panics_fails_only_its_request() {
     assert!(!is_done, "a stream that fails has no [DONE]");
     assert_eq!(chunks.last().expect("an error")["error"]["code"], "internal_error");
 }
+
+#[tokio::test]
+async fn no_character_of_a_reply_ends_a_line_of_its_stream() {
+    let server = start(bare_echo()).await;
+    let text = "a\u{2028}b\u{2029}c\u{85}d\ne\r\nf é 日本";
+
+    let stream = chat(&server, &with(say(text), &json!({"stream": true, "model": "m\u{2028}"}))).await;
+    let body = stream.text().await.expect("a body");
+
+    assert!(!body.contains(['\u{2028}', '\u{2029}', '\u{85}', '\r']));
+    let data = body.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]");
+    let chunks: Vec<serde_json::Value> = data.map(|data| serde_json::from_str(data).expect("JSON")).collect();
+    let echoed: String =
+        chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str()).collect();
+    assert_eq!(echoed, text);
+    assert_eq!(chunks[0]["model"], "m\u{2028}");
+}
+
+#[tokio::test]
+async fn lenient_takes_what_the_schema_allows() {
+    let server = start(bare_echo().configure(|config| config.service.validation = Validation::Lenient)).await;
+    let asked = |more: serde_json::Value| with(say("one two three"), &more);
+
+    let both = completion(&server, &asked(json!({"max_tokens": 1, "max_completion_tokens": 2}))).await;
+    assert_eq!(both["usage"]["completion_tokens"], 2, "the newer limit counts");
+    for more in [
+        json!({"stop": ""}),
+        json!({"stop": [""]}),
+        json!({"tools": []}),
+        json!({"tool_choice": "required"}),
+        json!({"parallel_tool_calls": true}),
+        json!({"response_format": {"type": "json_object"}}),
+        json!({"messages": [{"role": "assistant", "tool_calls": []}, {"role": "user", "content": "one two three"}]}),
+        json!({"messages": [{"role": "tool", "content": "one two three", "tool_call_id": "absent"}]}),
+    ] {
+        assert_eq!(echoed(&server, &asked(more.clone())).await, "one two three", "{more}");
+    }
+}
+
+#[tokio::test]
+async fn strict_takes_an_sdks_dump_of_an_answer_back() {
+    let server = start(bare_echo().configure(|config| config.service.validation = Validation::Strict)).await;
+    let answer = json!({"role": "assistant", "content": "Hello", "refusal": null, "annotations": [], "audio": null,
+        "function_call": null, "tool_calls": null});
+    let request = json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}, answer,
+        {"role": "user", "content": "again"}]});
+
+    assert_eq!(echoed(&server, &request).await, "again");
+    let (status, _) = failure(chat(&server, &with(request, &json!({"unknown": 1}))).await).await;
+    assert_eq!(status, 400);
+}
+
+#[tokio::test]
+async fn an_empty_list_of_tools_is_refused() {
+    let server = start(bare_echo()).await;
+
+    let (status, error) = failure(chat(&server, &with(say("x"), &json!({"tools": []}))).await).await;
+
+    assert_eq!((status, &error["code"], &error["param"]), (400, &json!("empty_array"), &json!("tools")));
+}

@@ -141,6 +141,52 @@ async fn a_caller_who_got_an_empty_answer_is_not_logged_as_left() {
 }
 
 #[tokio::test]
+async fn a_caller_whose_head_request_was_refused_is_not_logged_as_left() {
+    let server = Process::start(&["--api-key", "123"], &[]).await;
+    let client = reqwest::Client::new();
+
+    let refused = client.head(server.url("/v1/models")).send().await.expect("an answer");
+    drop(client);
+    server.signal("-TERM").await;
+    let (records, _) = server.end().await;
+
+    let request = records.iter().find(|record| record.get("duration_ms").is_some()).expect("a record");
+    assert_eq!((refused.status().as_u16(), &request["left"]), (401, &false.into()));
+}
+
+#[tokio::test]
+async fn the_same_signal_again_within_a_second_is_one_signal() {
+    let server = Process::start(&["--itl", "20ms"], &[]).await;
+    let request =
+        with(say("word"), &serde_json::json!({"stream": true, "max_tokens": 20, "ignore_eos": true}));
+    let stream = reqwest::Client::new().post(server.url("/v1/chat/completions")).json(&request).send();
+    let stream = stream.await.expect("a stream");
+
+    server.signal("-TERM").await;
+    server.signal("-TERM").await;
+    let (_, is_done) = events(stream).await;
+    let (_, code) = server.end().await;
+
+    assert!(is_done, "the stream runs to its end");
+    assert_eq!(code, Some(0));
+}
+
+#[tokio::test]
+async fn a_stderr_that_is_gone_changes_no_exit_code() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("bound").port().to_string();
+    for arguments in [&["--config", "/nonexistent"][..], &["--port", &port], &["healthcheck", "--port", "1"]]
+    {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+
+        let status = command(arguments).stderr(writer).status().await.expect("it runs");
+
+        assert_eq!(status.code(), Some(1), "{arguments:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_service_link_variables_of_kubernetes_are_ignored() {
     let environment = [
         ("TOKENECHO_PORT", "tcp://10.0.0.1:8000"),

@@ -92,3 +92,26 @@ async fn a_body_with_two_transfer_codings_is_a_415() {
 
     assert!(answer.starts_with("HTTP/1.1 415"), "{answer}");
 }
+
+#[tokio::test]
+async fn http_1_1_needs_one_valid_host_before_it_needs_a_key() {
+    let server = start(bare_echo().api_key("123").expect("a key")).await;
+    let ask = async |lines: &str| {
+        let head = format!("GET /v1/models HTTP/1.1\r\n{lines}connection: close\r\n\r\n");
+        let answer = raw::exchange(server.addresses().api, head.as_bytes()).await;
+        answer.split(' ').nth(1).unwrap_or_default().to_owned()
+    };
+
+    for lines in
+        ["", "host: x\r\nhost: x\r\n", "host: a b\r\n", "host: user@x\r\n", "host: x/y\r\n", "host: x:y\r\n"]
+    {
+        assert_eq!(ask(lines).await, "400", "{lines:?}");
+    }
+    for lines in ["host: x\r\n", "host:\r\n", "host: a_b:8000\r\n", "host: [::1]:8000\r\n"] {
+        assert_eq!(ask(lines).await, "401", "{lines:?}");
+    }
+    let absolute = b"GET http://x/livez HTTP/1.1\r\nconnection: close\r\n\r\n";
+    assert!(raw::exchange(server.addresses().api, absolute).await.starts_with("HTTP/1.1 400"));
+    let older = b"GET /livez HTTP/1.0\r\n\r\n";
+    assert!(raw::exchange(server.addresses().api, older).await.starts_with("HTTP/1.0 200"));
+}

@@ -279,3 +279,29 @@ async fn grpc_needs_http2_and_one_of_its_content_types() {
     assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
     assert!(answer.contains("unknown_url"), "{answer}");
 }
+
+#[tokio::test]
+async fn a_content_type_of_grpc_has_no_case_and_may_have_parameters_and_other_kinds_are_a_415() {
+    let server = start(bare_echo()).await;
+    let client = reqwest::Client::builder().http2_prior_knowledge().build().expect("a client");
+    let url = format!("{}/tokenecho.v1.ModelService/ListModels", server.grpc_endpoint());
+    let ask = async |content_type: &str| {
+        let request = client.post(&url).header("content-type", content_type).body(&b"\0\0\0\0\0"[..]);
+        let response = request.send().await.expect("an answer");
+        (response.status().as_u16(), response.headers()["content-type"].to_str().expect("text").to_owned())
+    };
+
+    for served in [
+        "application/grpc",
+        "Application/GRPC+Proto",
+        "application/grpc; charset=utf-8",
+        "application/grpc;x",
+    ] {
+        assert_eq!(ask(served).await, (200, "application/grpc".into()), "{served}");
+    }
+    for refused in
+        ["application/grpc-web", "application/grpc-web+proto", "application/grpc+json", "application/grpcx"]
+    {
+        assert_eq!(ask(refused).await, (415, "application/json".into()), "{refused}");
+    }
+}

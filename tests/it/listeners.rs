@@ -96,6 +96,9 @@ async fn a_taken_port_that_was_asked_for_is_an_error_that_names_it() {
 
     assert!(error.to_string().contains(&format!("127.0.0.1 port {port}")), "{error}");
     assert!(admin.is_err());
+    let grpc = bare_echo().configure(|config| config.listeners.grpc_port = Port::At(port)).start().await;
+    let message = grpc.expect_err("it is taken").to_string();
+    assert!(message.contains("--grpc-port") && message.contains("off"), "{message}");
 }
 
 #[tokio::test]

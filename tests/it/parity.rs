@@ -12,7 +12,7 @@ mod custom_engine;
 
 /// Requests in the HTTP API's form. Values that only one protocol can express are tested in that protocol's file.
 fn table() -> Vec<Value> {
-    [answered(), refused(), with_tools(), with_bad_tools()].concat()
+    [answered(), refused(), with_tools(), with_bad_tools(), across_fields()].concat()
 }
 
 fn user(content: impl Into<Value>) -> Value {
@@ -112,6 +112,48 @@ fn with_tools() -> Vec<Value> {
         json!({"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [{"id": "c",
             "type": "custom", "custom": {"name": "f", "input": "free text"}}]},
             {"role": "tool", "content": "result", "tool_call_id": "c"}]}),
+    ]
+}
+
+/// A question, the calls that an assistant makes, and what follows.
+fn history(calls: &[&str], then: &[Value]) -> Value {
+    let call =
+        |id: &&str| json!({"id": id, "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    let calls: Vec<_> = calls.iter().map(call).collect();
+    let messages =
+        [json!({"role": "user", "content": "x"}), json!({"role": "assistant", "tool_calls": calls})];
+    let messages = [&messages[..], then].concat();
+    json!({"messages": messages})
+}
+
+fn result_of(call: &str) -> Value {
+    json!({"role": "tool", "content": "result", "tool_call_id": call})
+}
+
+/// Rules across fields and messages; all of them hold by default and in strict mode, none in lenient mode.
+fn across_fields() -> Vec<Value> {
+    let next = json!({"role": "user", "content": "and?"});
+    vec![
+        history(&["a", "b"], &[result_of("b"), result_of("a"), next.clone()]),
+        history(&["a", "b"], &[result_of("a")]),
+        history(&["a", "b"], &[result_of("a"), next.clone()]),
+        history(&["a"], &[]),
+        history(&["a"], &[result_of("other")]),
+        history(&["a"], &[result_of("a"), next.clone(), result_of("a")]),
+        json!({"messages": [result_of("a")]}),
+        json!({"messages": hello(), "tool_choice": "auto"}),
+        json!({"messages": hello(), "tool_choice": "none"}),
+        json!({"messages": hello(), "parallel_tool_calls": false}),
+        json!({"messages": hello(), "tools": [tool(&json!({}))],
+            "tool_choice": {"type": "function", "function": {"name": "absent"}}}),
+        json!({"messages": hello(), "tools": [tool(&json!({}))],
+            "tool_choice": {"type": "custom", "custom": {"name": "f"}}}),
+        json!({"messages": hello(), "response_format": {"type": "json_object"}}),
+        json!({"messages": user("Answer as JSON"), "response_format": {"type": "json_object"}}),
+        json!({"messages": [{"role": "user", "content": "x", "name": "Ada-1"}]}),
+        json!({"messages": [{"role": "user", "content": "x", "name": "Ada Lovelace"}]}),
+        json!({"messages": [{"role": "user", "content": "x", "name": "a|b"}]}),
+        json!({"messages": user(json!([{"type": "image_url", "image_url": {"url": "x", "detail": "original"}}]))}),
     ]
 }
 

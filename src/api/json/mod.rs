@@ -1,11 +1,11 @@
-//! JSON that knows its place: a value read on demand, whose every error names where it stands, such as
+//! JSON values that are read on demand and track their path: every error names the value's path, such as
 //! `messages[2].content[0].type`, and carries the API's code.
 //!
-//! A body is never turned into a tree. A [`Node`] borrows the text of one value; asking it for its fields or
-//! items borrows theirs. Only known fields are kept, so what a body costs does not depend on what else is in it.
+//! A body is never parsed into a tree. A [`Node`] borrows the text of one value; its fields and items borrow from it
+//! in turn. Only known fields are kept, so memory use does not depend on unknown ones.
 //!
-//! Why not a library: serde with path tracking cannot give the API's codes, validator crates know no places in a
-//! body, and trees cost memory for what is never read.
+//! Why not a library: serde with path tracking cannot produce the API's codes, validator crates do not track paths in
+//! a body, and trees use memory for fields that are never read.
 
 mod visit;
 
@@ -17,39 +17,40 @@ use serde_json::value::RawValue;
 
 use visit::{Entries, EntriesVisitor, Items, ItemsVisitor, KnownFields, Text};
 
+use super::Validation;
 use super::check::{at_most, unsupported_value};
 use crate::error::{InvalidRequest, shown};
 
-/// Nesting beyond this is refused, in values that are never read as well.
+/// The deepest nesting accepted, including in values that are never read.
 const MAX_DEPTH: usize = 128;
 
-/// The error of a body that is not JSON.
+/// The error for a body that is not JSON.
 pub(crate) fn malformed(why: impl fmt::Display) -> InvalidRequest {
     let message = format!("We could not parse the JSON body of your request: {why}");
     InvalidRequest { message, param: None, code: None }
 }
 
-/// Where a value stands.
+/// The path of a value.
 #[derive(Clone, Copy)]
-enum Place<'p> {
-    /// The outermost value: a body, whose name is empty, or the field of a message that carries JSON in a string.
+enum Path<'p> {
+    /// The outermost value: a body (with an empty name), or a message field that carries JSON in a string.
     Root(&'p str),
-    Field(&'p Place<'p>, &'p str),
-    Item(&'p Place<'p>, usize),
+    Field(&'p Path<'p>, &'p str),
+    Item(&'p Path<'p>, usize),
 }
 
-impl fmt::Display for Place<'_> {
+impl fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Root(name) | Self::Field(Place::Root(""), name) => f.write_str(name),
+            Self::Root(name) | Self::Field(Path::Root(""), name) => f.write_str(name),
             Self::Field(parent, name) => write!(f, "{parent}.{name}"),
             Self::Item(parent, index) => write!(f, "{parent}[{index}]"),
         }
     }
 }
 
-impl Place<'_> {
-    /// The error of text that is not JSON.
+impl Path<'_> {
+    /// The error for text that is not JSON.
     fn malformed(&self, why: impl fmt::Display) -> InvalidRequest {
         match self {
             Self::Root("") => malformed(why),
@@ -61,51 +62,60 @@ impl Place<'_> {
     }
 }
 
-/// One JSON value, and its place. `'a` is the body's text, `'p` the node it was found in.
+/// One JSON value and its path. `'a` is the lifetime of the body's text, `'p` that of the node around it.
 #[derive(Clone, Copy)]
 pub(crate) struct Node<'a, 'p> {
     text: &'a str,
-    place: Place<'p>,
-    /// Whether unknown fields are refused.
-    strict: bool,
+    path: Path<'p>,
+    /// How much the request is held to the API's rules.
+    validation: Validation,
 }
 
 impl<'a, 'p> Node<'a, 'p> {
-    /// The value that a whole body is.
+    /// The value of a whole body.
     ///
     /// # Errors
     /// Nesting beyond 128 levels.
-    pub(crate) fn body(text: &'a str, strict: bool) -> Result<Self, InvalidRequest> {
-        Self::root(text, "", strict)
+    pub(crate) fn body(text: &'a str, validation: Validation) -> Result<Self, InvalidRequest> {
+        Self::root(text, "", validation)
     }
 
     /// The value in the string field `name` of a message.
     ///
     /// # Errors
-    /// Text that is not JSON, and nesting beyond 128 levels.
-    pub(crate) fn embedded(text: &'a str, name: &'p str, strict: bool) -> Result<Self, InvalidRequest> {
-        let node = Self::root(text, name, strict)?;
-        serde_json::from_str::<IgnoredAny>(node.text).map_err(|error| node.place.malformed(error))?;
+    /// Text that is not JSON, or nesting beyond 128 levels.
+    pub(crate) fn embedded(
+        text: &'a str,
+        name: &'p str,
+        validation: Validation,
+    ) -> Result<Self, InvalidRequest> {
+        let node = Self::root(text, name, validation)?;
+        serde_json::from_str::<IgnoredAny>(node.text).map_err(|error| node.path.malformed(error))?;
         Ok(node)
     }
 
-    fn root(text: &'a str, name: &'p str, strict: bool) -> Result<Self, InvalidRequest> {
-        // A field of a message stands as deep as its twin in a body: one level for each name and index of its path.
+    fn root(text: &'a str, name: &'p str, validation: Validation) -> Result<Self, InvalidRequest> {
+        // A message field counts as deep as the same field in a body: one level per name and index in its path.
         let above = name.split_terminator(['.', '[']).count();
         if !is_depth_bounded(text, MAX_DEPTH - above) {
             return Err(malformed(format_args!("it is nested deeper than {MAX_DEPTH} levels")));
         }
-        Ok(Self { text: text.trim_ascii(), place: Place::Root(name), strict })
+        Ok(Self { text: text.trim_ascii(), path: Path::Root(name), validation })
     }
 
-    /// Its text, as it was sent.
+    /// Whether what the API's schema allows is taken, even where the API refuses it.
+    pub(crate) fn is_lenient(&self) -> bool {
+        self.validation == Validation::Lenient
+    }
+
+    /// Its JSON text, as received.
     pub(crate) fn text(&self) -> &'a str {
         self.text
     }
 
-    /// Its place, as errors name it.
+    /// Its path, as written in errors.
     pub(crate) fn param(&self) -> String {
-        shown(&self.place.to_string())
+        shown(&self.path.to_string())
     }
 
     /// Whether it is `null`.
@@ -116,35 +126,35 @@ impl<'a, 'p> Node<'a, 'p> {
     /// The known fields of an object.
     ///
     /// # Errors
-    /// Anything but an object, a known field given twice, where strict an unknown one.
+    /// A value that is not an object, a duplicate known field, or (if strict) an unknown field.
     pub(crate) fn object(&self, known: &'static [&'static str]) -> Result<Object<'a, '_>, InvalidRequest> {
         self.expect(Kind::Object, "an object")?;
         let mut deserializer = serde_json::Deserializer::from_str(self.text);
         let fields = deserializer.deserialize_map(KnownFields { known });
-        let fields = fields.map_err(|error| self.place.malformed(error))?;
-        deserializer.end().map_err(|error| self.place.malformed(error))?;
-        let within = |name: &str| shown(&Place::Field(&self.place, name).to_string());
+        let fields = fields.map_err(|error| self.path.malformed(error))?;
+        deserializer.end().map_err(|error| self.path.malformed(error))?;
+        let within = |name: &str| shown(&Path::Field(&self.path, name).to_string());
         if let Some(name) = fields.duplicate {
             let param = within(name);
             return Err(InvalidRequest::value(param.as_str(), format!("Duplicate parameter: '{param}'.")));
         }
-        if let (true, Some(name)) = (self.strict, fields.unknown) {
+        if let (Validation::Strict, Some(name)) = (self.validation, fields.unknown) {
             let param = within(&name);
             let message = format!("Unknown parameter: '{param}'.");
             return Err(InvalidRequest { message, param: Some(param), code: Some("unknown_parameter") });
         }
-        Ok(Object { values: fields.values, place: &self.place, strict: self.strict })
+        Ok(Object { values: fields.values, path: &self.path, validation: self.validation })
     }
 
-    /// The fields of an object whose names are the caller's own, at most `most`.
+    /// All fields of an object with caller-defined names, at most `most`.
     ///
     /// # Errors
-    /// Anything but an object, or a larger one.
+    /// A value that is not an object, or an object with more fields.
     pub(crate) fn entries(&self, most: usize) -> Result<Vec<(String, RawNode<'a>)>, InvalidRequest> {
         self.expect(Kind::Object, "an object")?;
         let Entries { kept, count } = serde_json::Deserializer::from_str(self.text)
             .deserialize_map(EntriesVisitor { most })
-            .map_err(|error| self.place.malformed(error))?;
+            .map_err(|error| self.path.malformed(error))?;
         if count > most {
             let what = format!(
                 "too many properties. Expected an object with at most {most} properties, but got an object with \
@@ -158,17 +168,17 @@ impl<'a, 'p> Node<'a, 'p> {
     /// The items of an array, at most `most`.
     ///
     /// # Errors
-    /// Anything but an array, or a longer one.
+    /// A value that is not an array, or a longer array.
     pub(crate) fn array(&self, most: usize) -> Result<Vec<Node<'a, '_>>, InvalidRequest> {
         self.expect(Kind::Array, "an array")?;
         let Items { kept, count } = serde_json::Deserializer::from_str(self.text)
             .deserialize_seq(ItemsVisitor { most })
-            .map_err(|error| self.place.malformed(error))?;
+            .map_err(|error| self.path.malformed(error))?;
         at_most(self.param(), count, most)?;
         let node = |(index, raw): (usize, &'a RawValue)| Node {
             text: raw.get(),
-            place: Place::Item(&self.place, index),
-            strict: self.strict,
+            path: Path::Item(&self.path, index),
+            validation: self.validation,
         };
         Ok(kept.into_iter().enumerate().map(node).collect())
     }
@@ -176,7 +186,7 @@ impl<'a, 'p> Node<'a, 'p> {
     /// A string.
     ///
     /// # Errors
-    /// Anything else, and a string with a lone surrogate, which is not text.
+    /// A value of another type, or a string with a lone surrogate, which is not valid text.
     pub(crate) fn string(&self) -> Result<Cow<'a, str>, InvalidRequest> {
         self.expect(Kind::String, "a string")?;
         let Text(text) = serde_json::from_str(self.text).map_err(|_| {
@@ -188,7 +198,7 @@ impl<'a, 'p> Node<'a, 'p> {
     /// A whole number.
     ///
     /// # Errors
-    /// Anything else, and what 64 bits do not hold.
+    /// A value of another type, or a number that does not fit into 64 bits.
     pub(crate) fn integer(&self) -> Result<i64, InvalidRequest> {
         self.expect(Kind::Number, "an integer")?;
         if self.text.contains(['.', 'e', 'E']) {
@@ -212,26 +222,26 @@ impl<'a, 'p> Node<'a, 'p> {
     /// A number.
     ///
     /// # Errors
-    /// Anything else.
+    /// A value of another type.
     pub(crate) fn decimal(&self) -> Result<f64, InvalidRequest> {
         self.expect(Kind::Number, "a decimal")?;
-        // What a double cannot hold becomes infinite, and is out of every range.
-        self.text.parse().map_err(|error| self.place.malformed(error))
+        // A number too large for a double becomes infinite, which is outside every range.
+        self.text.parse().map_err(|error| self.path.malformed(error))
     }
 
     /// `true` or `false`.
     ///
     /// # Errors
-    /// Anything else.
+    /// A value of another type.
     pub(crate) fn boolean(&self) -> Result<bool, InvalidRequest> {
         self.expect(Kind::Boolean, "a boolean")?;
         Ok(self.text == "true")
     }
 
-    /// One word of a closed set.
+    /// One of the given words.
     ///
     /// # Errors
-    /// Anything else.
+    /// A value of another type, or any other word.
     pub(crate) fn word<T: Clone>(&self, words: &[(&str, T)]) -> Result<T, InvalidRequest> {
         let word = self.string()?;
         words.iter().find(|(known, _)| *known == word).map(|(_, value)| value.clone()).ok_or_else(|| {
@@ -240,12 +250,12 @@ impl<'a, 'p> Node<'a, 'p> {
         })
     }
 
-    /// Whether it is a string; for values that come in two shapes.
+    /// Whether it is a string; for fields that accept several types.
     pub(crate) fn is_string(&self) -> bool {
         Kind::of(self.text) == Some(Kind::String)
     }
 
-    /// Refuses anything but an object.
+    /// Rejects a value that is not an object.
     ///
     /// # Errors
     /// `invalid_type`.
@@ -258,11 +268,11 @@ impl<'a, 'p> Node<'a, 'p> {
         Kind::of(self.text) == Some(Kind::Array)
     }
 
-    /// The error of a value that is not what was `expected`.
+    /// The error for a value whose type is not the `expected` one.
     pub(crate) fn unexpected(&self, expected: &str) -> InvalidRequest {
         match Kind::of(self.text) {
             Some(kind) => self.wrong_type(expected, kind.with_article()),
-            None => self.place.malformed("it does not begin like any JSON value"),
+            None => self.path.malformed("it does not begin like any JSON value"),
         }
     }
 
@@ -270,25 +280,25 @@ impl<'a, 'p> Node<'a, 'p> {
         if Kind::of(self.text) == Some(kind) {
             return Ok(());
         }
-        // Only a body has not been parsed yet, and may not be JSON at all.
-        if let Place::Root(_) = self.place {
-            serde_json::from_str::<IgnoredAny>(self.text).map_err(|error| self.place.malformed(error))?;
+        // Only a body has not been parsed yet, so it may be invalid JSON.
+        if let Path::Root(_) = self.path {
+            serde_json::from_str::<IgnoredAny>(self.text).map_err(|error| self.path.malformed(error))?;
         }
         Err(self.unexpected(expected))
     }
 
     fn wrong_type(&self, expected: &str, got: &str) -> InvalidRequest {
         let param = self.param();
-        let place = if param.is_empty() { "the request body".to_owned() } else { format!("'{param}'") };
+        let path = if param.is_empty() { "the request body".to_owned() } else { format!("'{param}'") };
         InvalidRequest {
-            message: format!("Invalid type for {place}: expected {expected}, but got {got} instead."),
+            message: format!("Invalid type for {path}: expected {expected}, but got {got} instead."),
             param: (!param.is_empty()).then_some(param),
             code: Some("invalid_type"),
         }
     }
 }
 
-/// The value of a field whose name is the caller's own; it gets its place from where it is read.
+/// The value of a field with a caller-defined name; [`RawNode::at`] adds its path.
 #[derive(Clone, Copy)]
 pub(crate) struct RawNode<'a> {
     text: &'a str,
@@ -297,20 +307,20 @@ pub(crate) struct RawNode<'a> {
 impl<'a> RawNode<'a> {
     /// This value as field `name` of `parent`.
     pub(crate) fn at<'p>(self, parent: &'p Node<'a, 'p>, name: &'p str) -> Node<'a, 'p> {
-        Node { text: self.text, place: Place::Field(&parent.place, name), strict: parent.strict }
+        Node { text: self.text, path: Path::Field(&parent.path, name), validation: parent.validation }
     }
 }
 
 /// The known fields of an object.
 pub(crate) struct Object<'a, 'p> {
-    /// Those that are there: few, however many are known.
+    /// The fields that are present; usually few of those known.
     values: Vec<(&'static str, &'a RawValue)>,
-    place: &'p Place<'p>,
-    strict: bool,
+    path: &'p Path<'p>,
+    validation: Validation,
 }
 
 impl<'a> Object<'a, '_> {
-    /// The field of this name; `None` where it is absent or `null`, which the API treats alike.
+    /// The field of this name; `None` if it is absent or `null`, which the API treats the same.
     pub(crate) fn get(&self, name: &'static str) -> Option<Node<'a, '_>> {
         self.get_or_null(name).filter(|node| !node.is_null())
     }
@@ -319,19 +329,19 @@ impl<'a> Object<'a, '_> {
     pub(crate) fn get_or_null(&self, name: &'static str) -> Option<Node<'a, '_>> {
         let (_, value) = self.values.iter().find(|(known, _)| *known == name)?;
         let text = value.get();
-        Some(Node { text, place: Place::Field(self.place, name), strict: self.strict })
+        Some(Node { text, path: Path::Field(self.path, name), validation: self.validation })
     }
 
-    /// The field of this name.
+    /// A required field.
     ///
     /// # Errors
-    /// That it is missing.
+    /// A missing field.
     pub(crate) fn require(&self, name: &'static str) -> Result<Node<'a, '_>, InvalidRequest> {
         self.get_or_null(name)
-            .ok_or_else(|| InvalidRequest::missing(shown(&Place::Field(self.place, name).to_string())))
+            .ok_or_else(|| InvalidRequest::missing(shown(&Path::Field(self.path, name).to_string())))
     }
 
-    /// A field, read by `read`; absent and `null` give `None`.
+    /// A field, read with `read`; `None` if it is absent or `null`.
     ///
     /// # Errors
     /// Those of `read`.
@@ -388,7 +398,7 @@ impl Kind {
     }
 }
 
-/// Whether no value is nested more than `most` levels deep. serde_json keeps count only in values that are read.
+/// Whether all nesting is at most `most` levels deep. serde_json limits the depth only of values that it reads.
 fn is_depth_bounded(text: &str, most: usize) -> bool {
     let mut depth = 0_usize;
     let mut in_string = false;
@@ -396,7 +406,7 @@ fn is_depth_bounded(text: &str, most: usize) -> bool {
     while let Some(byte) = bytes.next() {
         match byte {
             b'"' => in_string = !in_string,
-            // Whatever is escaped, a quote or another backslash, ends nothing.
+            // Skip the escaped character: an escaped quote does not end the string.
             b'\\' if in_string => {
                 bytes.next();
             }

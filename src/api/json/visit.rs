@@ -1,4 +1,4 @@
-//! How serde walks one level of a value: what is known or wanted is kept as raw text, the rest passed over.
+//! serde visitors for one level of a value: they keep the wanted parts as raw text and skip the rest.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// A string that borrows where it can.
+/// A string, borrowed where possible.
 pub(super) struct Text<'a>(pub Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Text<'de> {
@@ -29,7 +29,7 @@ impl<'de> Deserialize<'de> for Text<'de> {
     }
 }
 
-/// Keeps the fields of these names, passes over the others.
+/// Keeps the known fields and skips the others.
 pub(super) struct KnownFields {
     pub known: &'static [&'static str],
 }
@@ -67,7 +67,7 @@ impl<'de> Visitor<'de> for KnownFields {
     }
 }
 
-/// Keeps the first `most` fields, counts all.
+/// Keeps the first `most` fields and counts all of them.
 pub(super) struct EntriesVisitor {
     pub most: usize,
 }
@@ -99,7 +99,7 @@ impl<'de> Visitor<'de> for EntriesVisitor {
     }
 }
 
-/// Keeps the first `most` items, counts all.
+/// Keeps the first `most` items and counts all of them.
 pub(super) struct ItemsVisitor {
     pub most: usize,
 }

@@ -3,7 +3,6 @@
 use tonic::{Request, Response, Status};
 
 use super::convert::{self, ItemRenderer};
-use crate::api::Validation;
 use crate::api::chat::{ChatHead, Delivery};
 use crate::error::ApiError;
 use crate::grpc::items::{Items, items};
@@ -28,8 +27,8 @@ impl Chat {
         streamed: bool,
     ) -> Result<(Answer, Delivery), ApiError> {
         let call = Call::of(request.extensions())?;
-        let strict = self.service.validation() == Validation::Strict;
-        let read = move || Ok(convert::read(request.into_inner(), streamed, strict)?);
+        let validation = self.service.validation();
+        let read = move || Ok(convert::read(request.into_inner(), streamed, validation)?);
         let request = self.service.run(&call, read).await?;
         let delivery = request.delivery();
         Ok((self.service.generate(&call, request).await?, delivery))

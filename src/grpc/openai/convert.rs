@@ -1,11 +1,12 @@
 //! Messages of `tokenecho.v1` to the API's request, and the engine's events to messages. Ranges and combinations are
 //! checked where both protocols meet, in [`ApiRequest::check`](crate::api::ApiRequest::check).
 
-use crate::api::Read;
 use crate::api::chat::{ChatHead, ChatRequest, Pairs, StopSequences, StreamOptions};
 use crate::api::check::unsupported_value;
 use crate::api::fields::{FromJson, JsonObject};
 use crate::api::json::Node;
+use crate::api::tools::Tools;
+use crate::api::{Read, Validation};
 use crate::engine::{
     Audio, CallKind, CallStart, Choice, Completion, Content, Delta, Event, File, FinishReason, Image,
     Message, Part, Role, Tool, ToolCall, Usage,
@@ -16,14 +17,14 @@ use crate::pb;
 use crate::service::Render;
 use crate::simulation::Directives;
 
-/// Reads a request. Errors name the API's fields; where `strict`, unknown fields of embedded JSON are errors.
+/// Reads a request. Errors name the API's fields; embedded JSON is read as `validation` asks.
 ///
 /// # Errors
 /// The first value that is missing or not well-formed, with its place.
 pub(crate) fn read(
     request: pb::CreateChatCompletionRequest,
     streamed: bool,
-    strict: bool,
+    validation: Validation,
 ) -> Read<ChatRequest> {
     Ok(ChatRequest {
         model: request.model,
@@ -39,10 +40,14 @@ pub(crate) fn read(
         min_tokens: request.min_tokens.map(i64::from),
         ignore_eos: request.ignore_eos.unwrap_or(false),
         stop: StopSequences(request.stop),
-        tools: collect(request.tools, |index, tool| read_tool(index, tool, strict))?,
-        tool_choice: embedded("tool_choice_json", request.tool_choice_json.as_deref(), strict)?,
+        tools: Tools(collect(request.tools, |index, tool| read_tool(index, tool, validation))?),
+        tool_choice: embedded("tool_choice_json", request.tool_choice_json.as_deref(), validation)?,
         parallel_tool_calls: request.parallel_tool_calls,
-        response_format: embedded("response_format_json", request.response_format_json.as_deref(), strict)?,
+        response_format: embedded(
+            "response_format_json",
+            request.response_format_json.as_deref(),
+            validation,
+        )?,
         temperature: request.temperature,
         top_p: request.top_p,
         presence_penalty: request.presence_penalty,
@@ -65,9 +70,9 @@ pub(crate) fn read(
 }
 
 /// The value of a `…_json` field, read as HTTP reads it; absent and null give `None`.
-fn embedded<T: FromJson>(name: &str, json: Option<&str>, strict: bool) -> Read<Option<T>> {
+fn embedded<T: FromJson>(name: &str, json: Option<&str>, validation: Validation) -> Read<Option<T>> {
     let Some(json) = json else { return Ok(None) };
-    let node = Node::embedded(json, name, strict)?;
+    let node = Node::embedded(json, name, validation)?;
     if node.is_null() { Ok(None) } else { T::from_json(&node).map(Some) }
 }
 
@@ -151,10 +156,10 @@ fn read_part(param: String, part: pb::ContentPart) -> Read<Part> {
     })
 }
 
-fn read_tool(index: usize, tool: pb::Tool, strict: bool) -> Read<Tool> {
+fn read_tool(index: usize, tool: pb::Tool, validation: Validation) -> Read<Tool> {
     let at = |field: &str| format!("tools[{index}].{field}");
     let schema = |field: &str, json: Option<String>| -> Read<Option<Box<str>>> {
-        let object: Option<JsonObject> = embedded(&at(field), json.as_deref(), strict)?;
+        let object: Option<JsonObject> = embedded(&at(field), json.as_deref(), validation)?;
         Ok(object.map(|JsonObject(text)| text))
     };
     match tool.tool {

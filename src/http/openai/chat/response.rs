@@ -6,7 +6,7 @@ use crate::api::chat::ChatHead;
 use crate::engine::{CallKind, CallStart, Choice, Completion, Delta, Event, FinishReason, ToolCall, Usage};
 use crate::error::ApiError;
 use crate::http::error::ErrorBody;
-use crate::http::sse::{MAX_WRITE, write_json};
+use crate::http::sse::{MAX_WRITE, write_json, write_value};
 use crate::service::Render;
 
 /// What every object of one answer begins with, in the API's order.
@@ -283,10 +283,4 @@ fn write_field(frames: &mut Vec<u8>, before: &[u8], value: &(impl Serialize + ?S
     frames.extend_from_slice(before);
     write_value(frames, value);
     frames.extend_from_slice(behind);
-}
-
-#[inline]
-fn write_value(frames: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
-    serde_json::to_writer(frames, value)
-        .expect("strings, numbers and our own types are JSON, and a Vec takes all bytes");
 }
