@@ -153,7 +153,7 @@ impl ChatRequest {
         Ok(())
     }
 
-    /// The API answers with endless white space where JSON is forced and not asked for, and so refuses it.
+    /// The API rejects forced JSON that no message mentions: a model would then answer with endless white space.
     fn check_json_is_asked_for(&self) -> Read<()> {
         let asks = |message: &Message| message.text().to_ascii_lowercase().contains("json");
         if self.response_format != Some(ResponseFormat::JsonObject) || self.messages.iter().any(asks) {

@@ -49,7 +49,7 @@ pub(crate) fn check_message(message: &Message, index: usize, lenient: bool) -> R
     }
 }
 
-/// Refuses white space and the characters that chat templates use.
+/// Rejects white space and the characters that chat templates use.
 fn check_name(name: &str, param: String) -> Read<()> {
     let is_forbidden = |c: char| c.is_whitespace() || matches!(c, '<' | '|' | '\\' | '/' | '>');
     if name.is_empty() || name.contains(is_forbidden) {
@@ -60,7 +60,7 @@ fn check_name(name: &str, param: String) -> Read<()> {
     Ok(())
 }
 
-/// Checks that every tool message answers a call of the assistant's message before it, and that every call is answered.
+/// Checks that every tool message answers a call of the preceding assistant message, and that every call is answered.
 ///
 /// # Errors
 /// The first tool message without its call, or the first message that leaves a call unanswered.
@@ -99,7 +99,7 @@ fn check_answered(open: &[&str], index: usize) -> Read<()> {
     ))
 }
 
-/// An error in the order of messages, which the API reports with this spelling of the place and without a code.
+/// An error in the order of messages, which the API reports with this spelling of the path and without a code.
 fn out_of_order(index: usize, message: String) -> InvalidRequest {
     InvalidRequest { message, param: Some(format!("messages.[{index}].role")), code: None }
 }
@@ -129,7 +129,7 @@ impl FromJson for Message {
             "function_call",
             "refusal",
             "audio",
-            // What an SDK dumps of an answer and sends back.
+            // SDKs dump these fields from an answer and send them back.
             "annotations",
         ])?;
         let role = message.require("role")?.word(&Role::NAMES)?;

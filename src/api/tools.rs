@@ -88,7 +88,7 @@ impl Field for Tools {
     }
 }
 
-/// Refuses what asks for tools where there are none, and a choice of a tool that is not among them.
+/// Rejects tool settings without tools, and a choice of a tool that is not among `tools`.
 ///
 /// # Errors
 /// As the API reports them, without a code.

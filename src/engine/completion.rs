@@ -1,4 +1,4 @@
-//! The whole answer: what the events of a generation add up to.
+//! The whole answer, folded from the events of a generation.
 
 use futures_util::{Stream, StreamExt, pin_mut};
 
@@ -10,7 +10,7 @@ use crate::error::ApiError;
 pub(crate) struct Completion {
     /// The choices, by their index.
     pub choices: Vec<Choice>,
-    /// What it cost.
+    /// Its token usage.
     pub usage: Usage,
 }
 
@@ -40,7 +40,7 @@ impl Choice {
         }
     }
 
-    /// Its text, its refusal and its calls; no text where a refusal or calls stand in its place.
+    /// Its text, refusal and calls; an empty text is `None` beside a refusal or calls.
     pub(crate) fn content(self) -> (Option<String>, Option<String>, Vec<ToolCall>) {
         let has_content = !self.text.is_empty() || (self.calls.is_empty() && self.refusal.is_none());
         (has_content.then_some(self.text), self.refusal, self.calls)
@@ -66,7 +66,7 @@ fn begun(CallStart { kind, id, name, .. }: CallStart) -> ToolCall {
 }
 
 impl Completion {
-    /// Bytes of all its texts.
+    /// Bytes of all texts, refusals and arguments.
     pub(crate) fn text_bytes(&self) -> usize {
         let bytes = |choice: &Choice| {
             let calls = choice.calls.iter().map(|call| call.arguments.len());
@@ -75,7 +75,7 @@ impl Completion {
         self.choices.iter().map(bytes).sum()
     }
 
-    /// Waits for the end of a generation, as long as its stream would have lasted.
+    /// Collects a generation to its end, which takes as long as its stream would.
     ///
     /// # Errors
     /// The first failure of the generation.
@@ -85,7 +85,7 @@ impl Completion {
         let mut completion = Self::default();
         pin_mut!(events);
         while let Some(event) = events.next().await {
-            // A reply without delays is always ready; this lets other requests in between its tokens.
+            // A reply without delays is always ready; this lets other requests run between its tokens.
             tokio::task::consume_budget().await;
             match event? {
                 Event::Started => {}

@@ -1,7 +1,7 @@
-//! What is generated, and when; knows no protocol.
+//! What is generated, and when; independent of the protocol.
 //!
-//! An [`Engine`] gives the replies to a request. Everything a request asks around that (n, stop, token limits, usage,
-//! pacing) is done here for any engine, by `Generation`. The default engine is [`EchoEngine`].
+//! An [`Engine`] returns the replies to a request. `Generation` applies the rest of the request to any engine's
+//! replies: n, stop, token limits, usage and pacing. The default engine is [`EchoEngine`].
 
 mod choice;
 mod completion;
@@ -33,8 +33,8 @@ pub use token::{CallStart, Delta, Segment, Token};
 
 use crate::error::ApiError;
 
-/// Where replies come from. Implement this to put an engine of your own behind both protocols; a closure is one too,
-/// called once a choice. Its argument's type has to be written out:
+/// Returns the replies. Implement this to serve an engine of your own over both protocols. A closure is an engine too,
+/// called once per choice; the type of its argument must be written out:
 ///
 /// ```
 /// use tokenecho::engine::{GenerationRequest, Reply};
@@ -43,7 +43,7 @@ use crate::error::ApiError;
 /// # let _ = tokenecho::Server::builder().engine(engine);
 /// ```
 ///
-/// What takes time belongs into [`Replies::Later`] or [`Body::Live`], never into `generate` itself:
+/// `generate` must not block: put slow work into [`Replies::Later`] or [`Body::Live`]:
 ///
 /// ```
 /// use std::sync::Arc;
@@ -57,18 +57,18 @@ use crate::error::ApiError;
 ///     fn generate(&self, request: &Arc<GenerationRequest>) -> Result<Replies, ApiError> {
 ///         let choices = request.choices();
 ///         Ok(Replies::Later(Box::pin(async move {
-///             // Ask another server here. An error is still this request's status.
+///             // Call another server here. An error still becomes the response's status.
 ///             Ok((0..choices).map(|_| Reply::text("It agrees.")).collect())
 ///         })))
 ///     }
 /// }
 /// ```
 pub trait Engine: Send + Sync + 'static {
-    /// The replies to `request`, one for each of its [`choices`](GenerationRequest::choices). Called when the request
-    /// is admitted; time to first token counts from there.
+    /// Returns the replies to `request`, one for each of its [`choices`](GenerationRequest::choices). Called when the
+    /// request is admitted, which is when the time to first token starts.
     ///
     /// # Errors
-    /// An error here is the request's status; an error in a [`Body::Live`] ends the stream that has begun.
+    /// An error here becomes the response's status; an error in a [`Body::Live`] ends a stream that has started.
     fn generate(&self, request: &Arc<GenerationRequest>) -> Result<Replies, ApiError>;
 }
 

@@ -1,4 +1,4 @@
-//! What an engine gives: replies, at once or later, whole or live.
+//! What an engine returns: replies, at once or later, whole or live.
 
 use std::sync::Arc;
 
@@ -14,20 +14,20 @@ use crate::error::ApiError;
 
 /// The replies to one request.
 pub enum Replies {
-    /// Every choice is the same.
+    /// The same reply for every choice.
     Same(Vec<Segment>),
-    /// One reply for each choice, prompt by prompt.
+    /// One reply for each choice, in the order of the prompts.
     Each(Vec<Reply>),
-    /// They are waited for before the response begins, so that an error is still a status. The wait ends with the
-    /// caller's deadline, when the caller leaves, and when the server stops.
+    /// Replies that take time. The response starts after them, so that an error still becomes its status. The wait
+    /// ends at the caller's deadline, when the caller disconnects, and when the server stops.
     Later(BoxFuture<'static, Result<Vec<Reply>, ApiError>>),
 }
 
 impl Replies {
-    /// Waits for replies that come later; gives the source of each of `choices` choices.
+    /// Waits for the replies; returns the token source of each of `choices` choices.
     ///
     /// # Errors
-    /// The engine's, and [`ApiError::Internal`] where it gave another number of replies.
+    /// The engine's error, or [`ApiError::Internal`] if it returned another number of replies.
     pub(crate) async fn sources(self, choices: usize) -> Result<Vec<Source>, ApiError> {
         let replies = match self {
             Self::Same(segments) => {
@@ -38,22 +38,22 @@ impl Replies {
             Self::Later(replies) => replies.await?,
         };
         if replies.len() != choices {
-            error!(replies = replies.len(), choices, "the engine did not give one reply for each choice");
+            error!(replies = replies.len(), choices, "the engine did not return one reply for each choice");
             return Err(ApiError::Internal);
         }
         Ok(replies.into_iter().map(Source::from).collect())
     }
 }
 
-/// One choice's reply.
+/// The reply for one choice.
 pub struct Reply {
     /// Its content.
     pub body: Body,
-    /// Why it ends, where nothing of the request ends it before; `None` for [`FinishReason::ToolCalls`] after a call,
+    /// Why it ends, unless the request ends it earlier; `None` means [`FinishReason::ToolCalls`] after a tool call,
     /// else [`FinishReason::Stop`].
     pub finish: Option<FinishReason>,
-    /// What it cost, where the engine knows better than a count of its tokens. It is reported if all replies have it
-    /// and no limit of the request or the server cut one.
+    /// Its token usage, if the engine knows better than a count of its tokens. Reported if all replies have one and
+    /// none of them was cut.
     pub usage: Option<Usage>,
 }
 

@@ -1,4 +1,4 @@
-//! Pacing: when each token leaves. Which tokens there are is decided elsewhere.
+//! Pacing: when each token is sent.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -6,23 +6,23 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// The delays of one generation. Zero means no delay at all.
+/// The delays of one generation. Zero means no delay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pacing {
     /// Time to first token.
     pub ttft: Duration,
-    /// Inter-token latency: between a token and the next.
+    /// Inter-token latency: the time between two tokens.
     pub itl: Duration,
 }
 
 /// The deadlines of one generation, counted from its start: token k is due at `start + ttft + k * itl`.
 ///
-/// They are absolute, so a late token does not push those behind it.
+/// They are absolute, so a late token does not delay the ones after it.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     pacing: Pacing,
     start: Instant,
-    /// Made when the first wait is needed, then moved from deadline to deadline.
+    /// Created at the first wait, then reset for each deadline.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -32,7 +32,7 @@ impl Schedule {
         Self { pacing, start, timer: None }
     }
 
-    /// Ready once token `k` (from 0) may leave; gives its deadline, `None` where there is no delay.
+    /// Ready when token `k` (from 0) is due; returns its deadline, `None` without a delay.
     pub(crate) fn poll_due(&mut self, k: u32, cx: &mut Context<'_>) -> Poll<Option<Instant>> {
         let delay = self.pacing.ttft + self.pacing.itl * k;
         if delay.is_zero() {

@@ -1,5 +1,4 @@
-//! Where the tokens of a choice come from: an engine's reply, whole or live, and its text again where the request
-//! asks for more.
+//! The token source of a choice: an engine's reply, whole or live, whose text repeats if the request asks for more.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -25,28 +24,28 @@ enum State {
     Whole(Whole),
     Live {
         pieces: BoxStream<'static, Result<Piece, ApiError>>,
-        /// The text tokens so far, kept only where they may have to be repeated.
+        /// The text tokens so far; kept only if they may be repeated.
         text: Option<Vec<ByteString>>,
     },
-    /// The text of a live reply, again and again.
+    /// Repeats the text of a live reply.
     Again {
         text: Vec<ByteString>,
         next: usize,
     },
 }
 
-/// Segments being cut into tokens.
+/// Segments being split into tokens.
 #[derive(Clone)]
 struct Whole {
     segments: Arc<[Segment]>,
-    /// The index of the segment that comes next.
+    /// The index of the next segment.
     next: usize,
-    /// What is left of the text of the current segment, and what it adds to.
+    /// The rest of the current segment's text, and what it adds to.
     tokens: Tokens,
     part: ReplyPart,
-    /// How many calls have begun.
+    /// How many calls have started.
     calls: u16,
-    /// From the second time on, only text is repeated.
+    /// Whether this is a repetition, which has only the text.
     is_repeat: bool,
 }
 
@@ -71,7 +70,7 @@ impl From<Reply> for Source {
 }
 
 impl Source {
-    /// A reply that is known whole; clones of `segments` are one reply.
+    /// A reply that is known whole; equal choices share its `segments`.
     pub(crate) fn whole(segments: Arc<[Segment]>) -> Self {
         let tokens = Tokens::of(ByteString::new());
         Self::new(State::Whole(Whole {
@@ -88,14 +87,14 @@ impl Source {
         Self { state, finish: None, usage: None, has_called: false }
     }
 
-    /// Prepares for [`Self::repeat`].
+    /// Keeps the text of a live reply for [`Self::repeat`].
     pub(crate) fn keep_text(&mut self) {
         if let State::Live { text, .. } = &mut self.state {
             *text = Some(Vec::new());
         }
     }
 
-    /// The tokens, without taking them, where they are known; to measure a reply beforehand.
+    /// The tokens, without consuming them, if the reply is whole; used to measure it in advance.
     pub(crate) fn preview(&self) -> Option<impl Iterator<Item = Token> + use<>> {
         match &self.state {
             State::Whole(whole) => Some(whole.clone()),
@@ -103,7 +102,7 @@ impl Source {
         }
     }
 
-    /// The next token with any text; `None` at the end.
+    /// The next token that is not empty; `None` at the end.
     pub(super) fn poll_token(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Token, ApiError>>> {
         let token = match &mut self.state {
             State::Whole(whole) => whole.next(),
@@ -140,8 +139,8 @@ impl Source {
         }
     }
 
-    /// Starts again, with its text alone: a call that has been made is not made again. False where there is none, or
-    /// where it was not kept.
+    /// Starts again with the text only: tool calls are not repeated. Returns false without text, or if it was not
+    /// kept.
     pub(crate) fn repeat(&mut self) -> bool {
         match &mut self.state {
             State::Whole(whole) => {
@@ -164,14 +163,14 @@ impl Source {
         }
     }
 
-    /// Why the reply ends by itself.
+    /// Why the reply ended by itself.
     pub(crate) fn finish(&self) -> FinishReason {
         let by_content =
             if self.has_called { FinishReason::ToolCalls } else { FinishReason::Stop { sequence: None } };
         self.finish.unwrap_or(by_content)
     }
 
-    /// The engine's own count of the reply's cost.
+    /// The usage that the engine reported for the reply.
     pub(crate) fn usage(&self) -> Option<Usage> {
         self.usage
     }
@@ -198,7 +197,7 @@ impl Iterator for Whole {
 }
 
 impl Whole {
-    /// Begins the next segment, or passes over it; breaks with the token that announces a call, or at the end.
+    /// Starts the next segment or skips it; breaks with the token that opens a tool call, or at the end.
     fn begin_segment(&mut self) -> ControlFlow<Option<Token>> {
         let Some(segment) = self.segments.get(self.next) else { return ControlFlow::Break(None) };
         self.next += 1;

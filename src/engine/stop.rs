@@ -1,32 +1,32 @@
-//! Stop sequences: where a reply has to end, found while it is generated.
+//! Stop sequences: finds where a reply must end while it is generated.
 //!
-//! Each sequence is matched by Knuth, Morris and Pratt's automaton. Its state after every byte is how much of
-//! the sequence has been seen, so it also shows how many bytes may still begin a match and must
-//! not be sent yet; and no sequence, however long or repetitive, makes it slower than one step a byte.
+//! Each sequence is matched by a Knuth-Morris-Pratt automaton. Its state is the number of bytes matched so far, which
+//! is also the number of bytes that may start a match and must not be sent yet. It takes one amortized step per byte,
+//! however long or repetitive a sequence is.
 
 use std::sync::Arc;
 
-/// The stop sequences of a request, ready to be matched; shared by its choices.
+/// The stop sequences of a request, prepared for matching; shared by its choices.
 #[derive(Clone, Debug, Default)]
 pub(super) struct StopSequences(Arc<[Sequence]>);
 
 #[derive(Debug)]
 struct Sequence {
     text: String,
-    /// For every prefix: the longest shorter prefix that is also its end.
+    /// For every prefix, the length of its longest proper prefix that is also its suffix.
     borders: Vec<u32>,
 }
 
 impl StopSequences {
-    /// What a prepared sequence keeps in memory, for each of its bytes.
+    /// Memory of a prepared sequence, for each of its bytes.
     pub(super) const BYTES_KEPT: usize = 1 + size_of::<u32>();
 
-    /// Prepares `sequences`, none of them empty.
+    /// Prepares `sequences`; none of them may be empty.
     pub(super) fn new(sequences: Vec<String>) -> Self {
         Self(sequences.into_iter().map(Sequence::new).collect())
     }
 
-    /// Whether there is anything to look for.
+    /// Whether the request has none.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -47,7 +47,7 @@ impl Sequence {
         Self { text, borders }
     }
 
-    /// The state after `byte`; never called on a full match.
+    /// The state after `byte`; must not be called after a full match.
     fn step(&self, mut state: usize, byte: u8) -> usize {
         let bytes = self.text.as_bytes();
         while state > 0 && bytes[state] != byte {
@@ -57,26 +57,26 @@ impl Sequence {
     }
 }
 
-/// Reads one choice's text and looks for its stop sequences.
+/// Finds stop sequences in one choice's text.
 #[derive(Debug)]
 pub(super) struct StopMatcher {
     sequences: StopSequences,
     states: Vec<usize>,
 }
 
-/// What is known after a piece has been read. Lengths count from the end of the bytes read so far.
+/// The result of reading a piece. Lengths count back from the end of the piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// No match; the last `held` bytes may be the beginning of one.
+    /// No match; the last `held` bytes may start one.
     Nothing {
-        /// How many bytes must wait for what follows.
+        /// How many bytes to hold back until more is read.
         held: usize,
     },
     /// A match ended inside the piece.
     Match {
         /// From the match's first byte to the end of the piece, in bytes.
         from_end: usize,
-        /// Which sequence it was.
+        /// The index of the sequence.
         sequence: u8,
     },
 }
@@ -88,12 +88,12 @@ impl StopMatcher {
         Self { sequences, states }
     }
 
-    /// Forgets what may have begun: the text is interrupted.
+    /// Discards partial matches, because the text is interrupted.
     pub(super) fn reset(&mut self) {
         self.states.fill(0);
     }
 
-    /// Reads on. Of several matches the one that ends first counts, of those the longest.
+    /// Reads the next piece. Of several matches the one that ends first counts, then the longest.
     pub(super) fn read(&mut self, piece: &str) -> Found {
         for (at, byte) in piece.bytes().enumerate() {
             let mut matched: Option<(usize, u8)> = None;

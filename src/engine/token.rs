@@ -13,30 +13,30 @@ pub struct Token {
 }
 
 impl Token {
-    /// A token that adds this.
+    /// A token that adds `delta`.
     pub fn new(delta: impl Into<Delta>) -> Self {
         Self { delta: delta.into() }
     }
 
-    /// Whether it adds nothing: a text without characters.
+    /// Whether it adds an empty text.
     pub(super) fn is_empty(&self) -> bool {
         !matches!(self.delta, Delta::Call(_)) && self.delta.text().is_empty()
     }
 }
 
-/// What one token adds to a reply. Texts are never empty where they leave the engine.
+/// What one token adds to a reply. Empty texts are dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Delta {
-    /// To its text.
+    /// Text of the reply.
     Text(ByteString),
-    /// To the reasoning before its text.
+    /// Reasoning before the text.
     Reasoning(ByteString),
-    /// To a refusal, which stands in the text's place.
+    /// A refusal, instead of text.
     Refusal(ByteString),
-    /// A tool call begins. Boxed: it is rare, and every token would be as large.
+    /// The start of a tool call. Boxed: it is rare, and would make every token larger.
     Call(Box<CallStart>),
-    /// To the arguments or the input of a call.
+    /// Arguments or input of a tool call.
     Arguments {
         /// The call's index in the reply, from 0.
         call: u16,
@@ -45,12 +45,12 @@ pub enum Delta {
     },
 }
 
-/// How a tool call begins.
+/// The start of a tool call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallStart {
     /// The call's index in the reply, from 0.
     pub call: u16,
-    /// What is called.
+    /// The kind of tool.
     pub kind: CallKind,
     /// The call's id.
     pub id: ByteString,
@@ -65,7 +65,7 @@ impl From<CallStart> for Delta {
 }
 
 impl Delta {
-    /// The text that it adds, whatever to.
+    /// The text that it adds; for a tool call, the tool's name.
     pub fn text(&self) -> &str {
         match self {
             Self::Text(text) | Self::Reasoning(text) | Self::Refusal(text) | Self::Arguments { text, .. } => {
@@ -102,11 +102,11 @@ pub enum Segment {
     Text(ByteString),
     /// Reasoning before the text.
     Reasoning(ByteString),
-    /// A refusal, in the text's place.
+    /// A refusal, instead of text.
     Refusal(ByteString),
     /// A tool call.
     ToolCall {
-        /// What is called.
+        /// The kind of tool.
         kind: CallKind,
         /// The call's id.
         id: ByteString,

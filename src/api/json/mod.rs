@@ -67,7 +67,7 @@ impl Path<'_> {
 pub(crate) struct Node<'a, 'p> {
     text: &'a str,
     path: Path<'p>,
-    /// How much the request is held to the API's rules.
+    /// How strictly the request is checked.
     validation: Validation,
 }
 
@@ -103,7 +103,7 @@ impl<'a, 'p> Node<'a, 'p> {
         Ok(Self { text: text.trim_ascii(), path: Path::Root(name), validation })
     }
 
-    /// Whether what the API's schema allows is taken, even where the API refuses it.
+    /// Whether to accept what the API's schema allows, even where the API itself rejects it.
     pub(crate) fn is_lenient(&self) -> bool {
         self.validation == Validation::Lenient
     }
