@@ -1,4 +1,4 @@
-//! Compiles the proto files (with protox: no protoc is needed) and notes what this build is made of.
+//! Compiles the proto files (with protox, so protoc is not needed) and records the build's commit and compiler.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -18,7 +18,7 @@ fn compile_protos() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     let mut compiler = protox::Compiler::new(["proto"])?;
     compiler.include_source_info(true).include_imports(true).open_files(PROTOS)?;
-    // What reflection reports, comments and all.
+    // What reflection reports, including comments.
     let descriptors = PathBuf::from(env::var("OUT_DIR")?).join("tokenecho.bin");
     fs::write(descriptors, compiler.encode_file_descriptor_set())?;
     tonic_build::configure()
@@ -28,7 +28,7 @@ fn compile_protos() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// The commit of the checkout, or `TOKENECHO_BUILD_COMMIT` where the build is outside of one.
+/// The commit: `TOKENECHO_BUILD_COMMIT` if it is set, else that of the checkout.
 fn commit() -> String {
     println!("cargo:rerun-if-env-changed=TOKENECHO_BUILD_COMMIT");
     if let Ok(commit) = env::var("TOKENECHO_BUILD_COMMIT") {

@@ -1,30 +1,30 @@
-//! What went wrong, in neither protocol's words.
+//! Errors, independent of the protocol.
 //!
-//! One table for both: [`ApiError::facts`] gives a failure's status, type, code and parameter as the OpenAI
+//! [`ApiError::facts`] is the one table for both protocols: a failure's status, type, code and parameter, as the OpenAI
 //! API reference names them. `http::error` and `grpc::status` only render it.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
-/// Why a request got no answer, or an answer no end.
+/// Why a request failed, before or during its answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ApiError {
-    /// The request asks for something that cannot be.
+    /// The request is invalid.
     #[error(transparent)]
     InvalidRequest(#[from] InvalidRequest),
-    /// No key came with the request, or not as one bearer token.
+    /// The request has no key, or not exactly one bearer token.
     #[error(
         "You didn't provide an API key. You need to provide your API key in an Authorization header using \
          Bearer auth (i.e. Authorization: Bearer YOUR_KEY)."
     )]
     MissingKey,
-    /// The key is not an accepted one.
+    /// The key is not accepted.
     #[error("Incorrect API key provided.")]
     WrongKey,
     /// A model that this server does not serve.
     #[error("The model `{0}` does not exist")]
     ModelNotFound(String),
-    /// No such path.
+    /// The path does not exist.
     #[error("Invalid URL ({method} {path})")]
     UnknownUrl {
         /// The request's method.
@@ -32,7 +32,7 @@ pub enum ApiError {
         /// The request's path.
         path: String,
     },
-    /// The path exists, this method on it does not.
+    /// The path exists, but does not allow this method.
     #[error("Not allowed to {method} on {path}")]
     MethodNotSupported {
         /// The request's method.
@@ -40,39 +40,39 @@ pub enum ApiError {
         /// The request's path.
         path: String,
     },
-    /// The body had not come whole within its time.
+    /// The whole body did not arrive in time.
     #[error("The request body did not arrive within {} s", limit.as_secs_f64())]
     BodyTimeout {
-        /// The time a body has.
+        /// The time limit for a body.
         limit: Duration,
     },
-    /// The body, or the message in it, is larger than the server takes.
+    /// The body, or the message in it, is larger than the server accepts.
     #[error("The request body is larger than the {limit} bytes that this server takes")]
     TooLarge {
         /// The largest body, in bytes.
         limit: u64,
     },
-    /// A content type or encoding the server does not read.
+    /// A content type or encoding that the server does not support.
     #[error("{0}")]
     UnsupportedMediaType(String),
     /// A limit of this server is reached; the same request may pass later.
     #[error("Rate limit reached: {what}. Try again in {} s.", retry_after.as_secs_f64())]
     RateLimited {
-        /// What there is too much of.
+        /// What exceeds the limit.
         what: &'static str,
-        /// When to try again.
+        /// How long to wait before trying again.
         retry_after: Duration,
     },
     /// The caller's own deadline has passed.
     #[error("The deadline of the call has passed")]
     DeadlineExceeded,
-    /// The server is on its way out.
+    /// The server is shutting down.
     #[error("The server is shutting down, try again on another connection")]
     Draining,
-    /// The caller asked for this failure (`x-mock-status`); it looks like the real one of its status.
+    /// The caller asked for this failure (`x-mock-status`); it looks like the real one with its status.
     #[error("This failure with status {0} was asked for by the request")]
     Simulated(u16),
-    /// A failure with facts of its own, from an engine.
+    /// An engine's own failure.
     #[error(transparent)]
     Custom(#[from] Box<Custom>),
     /// A defect: a panic was caught.
@@ -86,13 +86,13 @@ pub enum ApiError {
 pub struct InvalidRequest {
     /// The sentence the caller reads.
     pub message: String,
-    /// The place of the error, such as `messages[2].content[0].type`.
+    /// The path of the error, such as `messages[2].content[0].type`.
     pub param: Option<String>,
     /// The API's code, such as `integer_below_min_value`; the API has none for a body that is not JSON.
     pub code: Option<&'static str>,
 }
 
-/// A failure with facts of its own: what an engine behind another server passes on, or what a test wants to see.
+/// A custom failure: one that an engine passes on from another server, or one that a test needs.
 ///
 /// ```
 /// use tokenecho::error::{ApiError, Custom};
@@ -108,8 +108,8 @@ pub struct Custom {
 }
 
 impl Custom {
-    /// A failure with this HTTP status, `error.type` and message. A status that is not one of a failure (400 to 599)
-    /// becomes 500. The gRPC code follows from the status.
+    /// A failure with this HTTP status, `error.type` and message. A status outside 400 to 599 becomes 500. The gRPC
+    /// code follows from the status.
     pub fn new(status: u16, kind: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         let status = if (400..600).contains(&status) { status } else { 500 };
         let facts = Facts { status, kind: kind.into(), code: None, param: None, retry_after: None };
@@ -121,21 +121,21 @@ impl Custom {
         self.facts.status
     }
 
-    /// With this `error.code`.
+    /// Sets `error.code`.
     #[must_use]
     pub fn code(mut self, code: impl Into<Cow<'static, str>>) -> Self {
         self.facts.code = Some(code.into());
         self
     }
 
-    /// With this `error.param`.
+    /// Sets `error.param`.
     #[must_use]
     pub fn param(mut self, param: impl Into<String>) -> Self {
         self.facts.param = Some(param.into());
         self
     }
 
-    /// With a `retry-after` header, and RetryInfo over gRPC.
+    /// Sets the `retry-after` header, and RetryInfo over gRPC.
     #[must_use]
     pub fn retry_after(mut self, delay: Duration) -> Self {
         self.facts.retry_after = Some(delay);
@@ -160,7 +160,7 @@ pub struct Facts {
     pub code: Option<Cow<'static, str>>,
     /// `error.param`.
     pub param: Option<String>,
-    /// When the same request may pass, if it may.
+    /// How long to wait before trying the same request again, if that may help.
     pub retry_after: Option<Duration>,
 }
 
@@ -200,12 +200,12 @@ impl ApiError {
         }
     }
 
-    /// The failure where there is too much of `what` at once, to be tried again in a second.
+    /// The failure for too many `what` at once, with a retry after one second.
     pub fn too_many(what: &'static str) -> Self {
         Self::RateLimited { what, retry_after: RETRY_AFTER }
     }
 
-    /// The failure that usually has this status, for those who ask for one by its number.
+    /// The failure that usually has this status, for requests of a failure by its number.
     pub fn usual(status: u16) -> Option<Self> {
         Some(match status {
             400 => {
@@ -232,12 +232,12 @@ fn facts(status: u16, kind: &'static str, code: Option<&'static str>) -> Facts {
 }
 
 impl InvalidRequest {
-    /// A value that is not one of those allowed.
+    /// A value that is not allowed.
     pub fn value(param: impl Into<String>, message: impl Into<String>) -> Self {
         Self { message: message.into(), param: Some(param.into()), code: Some("invalid_value") }
     }
 
-    /// A parameter that has to be there and is not.
+    /// A required parameter that is missing.
     pub fn missing(param: impl Into<String>) -> Self {
         let param = param.into();
         Self {
@@ -247,7 +247,7 @@ impl InvalidRequest {
         }
     }
 
-    /// Two parameters that exclude each other, or one that needs another.
+    /// Two parameters that exclude each other, or one that requires another.
     pub fn combination(param: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
@@ -256,14 +256,14 @@ impl InvalidRequest {
         }
     }
 
-    /// An error of `code` at `param`, in the API's form `Invalid 'param': what is wrong.`
+    /// An error with `code` for `param`, in the API's form `Invalid 'param': what is wrong.`
     pub fn invalid(param: impl Into<String>, code: &'static str, what: impl std::fmt::Display) -> Self {
         let param = param.into();
         Self { message: format!("Invalid '{param}': {what}"), param: Some(param), code: Some(code) }
     }
 }
 
-/// User text as it may stand in a message: cut where it is long.
+/// User text for use in a message: truncated if long.
 pub fn shown(text: &str) -> String {
     const MOST: usize = 256;
     match text.char_indices().nth(MOST) {

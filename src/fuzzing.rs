@@ -15,19 +15,19 @@ use crate::engine::{Budget, Completion, EchoEngine, Generation, Pacing, Schedule
 use crate::simulation::Directives;
 use tokio::time::Instant;
 
-/// A chat request's body, through to the engine; gives the reply where the request is valid.
+/// Runs a chat request's body through the engine; returns the reply if the request is valid.
 pub fn chat_request(body: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(body).ok()?;
-    said(ChatRequest::from_json(&Node::body(text, Validation::Default).ok()?).ok()?)
+    reply(ChatRequest::from_json(&Node::body(text, Validation::Default).ok()?).ok()?)
 }
 
-/// A gRPC request's message, through to the engine.
+/// Runs a gRPC request's message through the engine; returns the reply if the request is valid.
 pub fn grpc_request(message: &[u8]) -> Option<String> {
     let (message, _) = crate::grpc::decode(&mut &*message).ok()?;
-    said(crate::grpc::read_chat_request(message, true, Validation::Default).ok()?)
+    reply(crate::grpc::read_chat_request(message, true, Validation::Default).ok()?)
 }
 
-/// The value of an Authorization header, and of the directives' headers. Whether it is let in; only `Bearer 123` is.
+/// Checks a value of the Authorization header and of the directives' headers; returns whether it is `Bearer 123`.
 pub fn headers(value: &[u8]) -> bool {
     let Ok(value) = HeaderValue::from_bytes(value) else { return false };
     let mut headers = HeaderMap::new();
@@ -40,12 +40,12 @@ pub fn headers(value: &[u8]) -> bool {
     keys.check(&headers).is_ok()
 }
 
-/// A config file's text. Whether it holds nothing wrong.
+/// Checks a config file's text; returns whether it is valid.
 pub fn config_file(text: &[u8]) -> bool {
     std::str::from_utf8(text).is_ok_and(|text| crate::config::check_file(text).is_empty())
 }
 
-fn said(request: ChatRequest) -> Option<String> {
+fn reply(request: ChatRequest) -> Option<String> {
     let request = Arc::new(request.check("mock", Validation::Default).ok()?);
     let budget = Budget { tokens: 1000, bytes: 1 << 20 };
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without IO");
@@ -65,7 +65,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_come_in_through_any_door_without_harm(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        fn any_bytes_come_in_through_any_entry_without_harm(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             chat_request(&bytes);
             grpc_request(&bytes);
             config_file(&bytes);

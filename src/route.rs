@@ -1,15 +1,15 @@
-//! What a request's path decides, in one value: who answers it, what it is called in metrics and logs, whether it
-//! needs a key, and how its failures are written.
+//! What a request's path determines, in one value: its protocol, its name in metrics and logs, whether it needs a key,
+//! and how its failures are written.
 //!
-//! The facades hold the rows (`http::ROUTES`, `grpc::ROUTES`, `admin::PROBES`); `server::routing` finds a request's
-//! row once, and everything after it reads the [`Route`] and never compares a path again.
+//! The facades hold the rows (`http::ROUTES`, `grpc::ROUTES`, `admin::PROBES`). `server::routing` looks up a request's
+//! row once; everything after it reads the [`Route`] instead of comparing paths.
 
 /// A row of the route table, without its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Route {
-    /// The protocol that the request speaks.
+    /// The protocol of the request.
     pub protocol: Protocol,
-    /// What it is for.
+    /// The endpoint of the request.
     pub endpoint: Endpoint,
     /// Whether it needs a key.
     pub access: Access,
@@ -28,7 +28,7 @@ impl Route {
         Self { protocol: Protocol::Grpc, endpoint, access, dialect: Dialect::Grpc }
     }
 
-    /// What a path without a row gets.
+    /// The route of a path without a row.
     pub(crate) const fn unknown(protocol: Protocol, access: Access) -> Self {
         match protocol {
             Protocol::Http => Self::http(Endpoint::Unknown, access),
@@ -37,18 +37,18 @@ impl Route {
     }
 }
 
-/// A path and what it decides; `H` is what answers it.
+/// A path and its route; `H` is the handler's type.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row<H> {
     /// The path, in the pattern language of `matchit`: `/v1/models/{*model}`.
     pub path: &'static str,
-    /// What it decides.
+    /// Its route.
     pub route: Route,
-    /// What answers.
+    /// Its handler.
     pub handler: H,
 }
 
-/// A protocol that every API listener speaks.
+/// A protocol; every API listener serves both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     /// The OpenAI API, over HTTP/1.1 or HTTP/2.
@@ -58,7 +58,7 @@ pub(crate) enum Protocol {
 }
 
 impl Protocol {
-    /// As metrics and logs spell it.
+    /// Its name in metrics and logs.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -67,12 +67,12 @@ impl Protocol {
     }
 }
 
-/// What a request is for: a closed set, whatever paths callers make up.
+/// What a request is for: a fixed set, whatever paths callers send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Endpoint {
     /// Chat completions, streamed or not.
     ChatCompletions,
-    /// The list of models, and each of them.
+    /// The list of models, and single models.
     Models,
     /// Probes and the version.
     Probe,
@@ -89,7 +89,7 @@ pub(crate) enum Endpoint {
 }
 
 impl Endpoint {
-    /// As metrics and logs spell it.
+    /// Its name in metrics and logs.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::ChatCompletions => "chat_completions",
@@ -99,7 +99,7 @@ impl Endpoint {
         }
     }
 
-    /// Whether operators and tools ask it every few seconds, and its log lines report nothing new.
+    /// Whether operators and tools call it every few seconds, so that its log lines report nothing new.
     pub(crate) fn is_operational(self) -> bool {
         matches!(self, Self::Probe | Self::Metrics | Self::Health | Self::HealthWatch | Self::Reflection)
     }
@@ -113,7 +113,7 @@ impl Endpoint {
 /// Whether a request needs a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// It needs an accepted key. Anything without a row does, on the API listeners.
+    /// It needs an accepted key, as does anything without a row on the API listeners.
     Key,
     /// It is served without a key.
     Open,

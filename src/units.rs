@@ -1,8 +1,8 @@
-//! Durations and sizes as people write them: `50ms`, `2s`, `32MiB`; a bare `0` needs no unit.
+//! Durations and sizes with their units: `50ms`, `2s`, `32MiB`; a bare `0` needs no unit.
 
 use std::time::Duration;
 
-/// No delay or limit is longer; it also keeps every deadline within a clock's range.
+/// The longest delay or limit; it also keeps every deadline within a clock's range.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Reads a duration with its unit.
@@ -18,7 +18,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
-/// Reads a duration that is a time to wait for something, and so not zero.
+/// Reads a time to wait for something, which must not be zero.
 ///
 /// # Errors
 /// A sentence with what was expected.
@@ -56,7 +56,7 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
     number.checked_mul(unit).ok_or_else(invalid)
 }
 
-/// Reads a size that bounds something, and so is not zero.
+/// Reads a size that limits something, which must not be zero.
 ///
 /// # Errors
 /// A sentence with what was expected.

@@ -6,7 +6,7 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub(crate) const COMMIT: &str = env!("TOKENECHO_BUILD_COMMIT");
 /// The compiler that built it.
 pub(crate) const RUSTC: &str = env!("TOKENECHO_BUILD_RUSTC");
-/// All of it in one line, for `--version`.
+/// Version, commit and compiler in one line, for `--version`.
 pub(crate) const LONG: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     " (",

@@ -129,7 +129,7 @@ impl FromJson for Message {
             "function_call",
             "refusal",
             "audio",
-            // SDKs dump these fields from an answer and send them back.
+            // SDKs copy it from an answer and send it back.
             "annotations",
         ])?;
         let role = message.require("role")?.word(&Role::NAMES)?;

@@ -1,4 +1,4 @@
-//! Key files: a file of keys, or a directory with a file for each name, as a mounted Secret is.
+//! Key files: a file of keys, or a directory with a file for each key name, such as a mounted Secret.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::{ApiKey, AuthOptions};
 
-/// No set of keys is larger; a larger file is not one.
+/// The largest key file.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// What keeps key files from being read; never repeats a key.
+/// Why key files cannot be read; never contains a key.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("key file {}: {reason}", place.display())]
 pub struct KeyFileError {
@@ -20,13 +20,13 @@ pub struct KeyFileError {
 /// Reads the keys at `path`, in the order of lines and of file names.
 ///
 /// # Errors
-/// [`KeyFileError`], also where there is no key at all.
+/// [`KeyFileError`], also without any key.
 pub(super) fn read(path: &Path) -> Result<Vec<ApiKey>, KeyFileError> {
     if path.is_dir() { read_directory(path) } else { read_lines(path, str::parse) }
 }
 
-/// Each file's name is the name of the keys in it. Names that begin with `..` are how a Secret is swapped; what is
-/// neither a file nor a directory, such as a link that leads nowhere, is an error and does not revoke a key.
+/// Each file's name is the name of its keys. Names that begin with `..` are skipped: Kubernetes swaps a Secret by them.
+/// Anything that is neither a file nor a directory, such as a dangling link, is an error and does not revoke a key.
 fn read_directory(path: &Path) -> Result<Vec<ApiKey>, KeyFileError> {
     let unreadable = |error: io::Error| invalid(path, error);
     let mut files = Vec::new();
@@ -50,13 +50,13 @@ fn name_of(file: &Path) -> String {
 
 const NO_KEY: &str = "it holds no key";
 
-/// The keys of a file, one a line; there is at least one.
+/// The keys of a file, one per line, at least one.
 fn read_lines(
     path: &Path,
     parse: impl Fn(&str) -> Result<ApiKey, &'static str>,
 ) -> Result<Vec<ApiKey>, KeyFileError> {
     let unreadable = |error: io::Error| invalid(path, error);
-    // Asked before it is opened: opening a pipe waits for somebody who writes.
+    // Checked before it is opened: opening a pipe waits for a writer.
     if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
         return Err(invalid(path, "it is not a file"));
     }
@@ -80,7 +80,7 @@ fn read_lines(
 }
 
 impl KeyFileError {
-    /// Reading took longer than anyone waits for it.
+    /// The error for key files that took too long to read.
     pub fn too_slow(options: &AuthOptions) -> Self {
         invalid(options.api_key_file.as_deref().unwrap_or(Path::new("")), "it cannot be read in time")
     }

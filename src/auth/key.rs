@@ -9,7 +9,7 @@ use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use sha2::{Digest, Sha256};
 
-/// Reads a key of the command line; its errors, unlike clap's own, do not repeat it.
+/// Parses a key from the command line; its errors, unlike clap's own, do not contain the key.
 #[derive(Clone)]
 pub(super) struct KeyParser;
 
@@ -29,7 +29,7 @@ impl TypedValueParser for KeyParser {
 
 const NOT_A_KEY: &str = "a key has one or more visible ASCII characters";
 
-/// An accepted key: its digest and whose it is. The key itself is forgotten as soon as it is read.
+/// An accepted key: its name and digest. The key itself is not kept.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey {
     name: Arc<str>,
@@ -50,10 +50,10 @@ impl FromStr for ApiKey {
 }
 
 impl ApiKey {
-    /// A key with this name, given as it is or as `sha256:` and 64 hexadecimal digits.
+    /// A key with this name, given in plain text or as `sha256:` and 64 hexadecimal digits.
     ///
     /// # Errors
-    /// What is wrong with it, without repeating it.
+    /// Why it is invalid, without the key.
     pub fn named(name: &str, key: &str) -> Result<Self, &'static str> {
         let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if name.is_empty() || name.len() > 64 || !name.chars().all(is_name) {
@@ -69,7 +69,7 @@ impl ApiKey {
         Ok(Self { name: name.into(), digest })
     }
 
-    /// Whose it is.
+    /// The key's name.
     pub fn name(&self) -> &Arc<str> {
         &self.name
     }

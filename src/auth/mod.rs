@@ -1,7 +1,7 @@
-//! The key check: one for both protocols, asked before anything else looks at a request, denying by default.
+//! The key check: one for both protocols, made before anything else handles a request. It denies by default.
 //!
-//! The access log asks it, outside of both routers, and not a gRPC interceptor: an interceptor sits on one gRPC
-//! service, and unknown methods, reflection and everything HTTP would pass it by.
+//! The access log runs it, outside of both routers. A gRPC interceptor would not do: it covers one gRPC service, and
+//! unknown methods, reflection and all of HTTP would bypass it.
 
 mod file;
 mod key;
@@ -32,15 +32,15 @@ use crate::route::Access;
 pub struct AuthOptions {
     /// An accepted bearer key, with a name (repeatable)
     ///
-    /// The name stands before the first colon. The key may be given as its digest, sha256:HEX.
+    /// The name is the part before the first colon. The key may be given as its digest, sha256:HEX.
     /// Example: --api-key alice:s3cret --api-key bob:sha256:9f86d0...
     #[arg(long = "api-key", value_name = "[NAME:]KEY", value_parser = KeyParser, help_heading = Resettable::Reset)]
     pub api_key: Vec<ApiKey>,
 
     /// More keys: a file of lines `[NAME:]KEY`, or a directory whose files' names are the keys' names
     ///
-    /// Blank lines and lines that begin with # are skipped, of a directory names that begin with `..`. What changes
-    /// is read again within five seconds, and at once on SIGHUP; a broken change keeps the keys there were.
+    /// Blank lines and lines that begin with # are skipped, and in a directory names that begin with `..`. Changes are
+    /// read within five seconds, and at once on SIGHUP; after an invalid change the previous keys stay valid.
     /// Example: --api-key-file /etc/tokenecho/keys
     #[arg(long, value_name = "PATH", hide_short_help = true)]
     pub api_key_file: Option<PathBuf>,
@@ -56,7 +56,7 @@ pub struct AuthOptions {
     pub no_auth: bool,
 }
 
-/// How long key files may take to be read; a network's disk may hang.
+/// How long reading the key files may take; a network disk may hang.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The caller of a request, by the name of its key.
@@ -69,8 +69,8 @@ impl Caller {
     }
 }
 
-/// Accepted keys by their SHA-256, with their names. Looked up and not compared one by one: how long that takes depends on
-/// the digest of what was sent, which leads to no key, and ten thousand keys cost what one does.
+/// The names of accepted keys, by the key's SHA-256. A lookup needs no constant time: its duration depends on the
+/// digest of the sent key, which reveals no accepted key. It costs the same for ten thousand keys as for one.
 #[derive(PartialEq, Eq)]
 pub(crate) struct Keys(HashMap<[u8; 32], ApiKey>);
 
@@ -80,28 +80,28 @@ impl fmt::Debug for Keys {
     }
 }
 
-/// The keys a server accepts; clones are the same keys.
+/// The keys that a server accepts; clones share them.
 #[derive(Clone, Debug)]
 pub(crate) enum ApiKeys {
-    /// None is asked for; everyone is `anonymous`.
+    /// No key is required; every caller is `anonymous`.
     Open,
-    /// There must be one, whichever; everyone is `anonymous`.
+    /// Any key is accepted, but one is required; every caller is `anonymous`.
     Any,
-    /// One of these.
+    /// One of these keys is required.
     Only(Arc<ArcSwap<Keys>>),
 }
 
 impl ApiKeys {
-    /// The keys that `options` give, with those of the key files.
+    /// The keys in `options`, with those of the key files.
     ///
     /// # Errors
-    /// [`KeyFileError`] where a key file cannot be read in five seconds or holds no key.
+    /// [`KeyFileError`] if a key file cannot be read in five seconds or holds no key.
     pub(crate) async fn load(options: &AuthOptions) -> Result<Self, KeyFileError> {
         let keys = timeout(PATIENCE, read(options)).await.map_err(|_| KeyFileError::too_slow(options))??;
         Ok(Self::of(options, keys))
     }
 
-    /// These keys, or if there are none what `options` allow.
+    /// These keys, or without any what `options` allow.
     pub(crate) fn of(options: &AuthOptions, keys: Vec<ApiKey>) -> Self {
         match options {
             _ if !keys.is_empty() => Self::Only(Arc::new(ArcSwap::from_pointee(by_digest(keys)))),
@@ -110,10 +110,10 @@ impl ApiKeys {
         }
     }
 
-    /// Reads the key files again; gives whether anything has changed. On a failure the keys stay as they are.
+    /// Reads the key files again; returns whether anything has changed. On a failure the keys stay as they are.
     ///
     /// # Errors
-    /// As [`ApiKeys::load`], but it takes its time.
+    /// As [`ApiKeys::load`], but without a time limit.
     pub(crate) async fn reload(&self, options: &AuthOptions) -> Result<bool, KeyFileError> {
         let Self::Only(current) = self else { return Ok(false) };
         let keys = by_digest(read(options).await?);
@@ -124,7 +124,7 @@ impl ApiKeys {
         Ok(has_changed)
     }
 
-    /// How many there are.
+    /// The number of keys.
     pub(crate) fn count(&self) -> usize {
         match self {
             Self::Open | Self::Any => 0,
@@ -132,10 +132,10 @@ impl ApiKeys {
         }
     }
 
-    /// Who sends a request with these headers to a route of this access.
+    /// The caller of a request with these headers to a route with this access.
     ///
     /// # Errors
-    /// As [`ApiKeys::check`], where the route needs a key.
+    /// As [`ApiKeys::check`], if the route needs a key.
     pub(crate) fn admit(&self, access: Access, headers: &HeaderMap) -> Result<Caller, ApiError> {
         match access {
             Access::Open => Ok(Caller::named("anonymous")),
@@ -143,11 +143,10 @@ impl ApiKeys {
         }
     }
 
-    /// Who calls, by the one `authorization: Bearer KEY` among `headers`.
+    /// The caller, by the one `authorization: Bearer KEY` among `headers`.
     ///
     /// # Errors
-    /// [`ApiError::MissingKey`] where there is not exactly one bearer key, [`ApiError::WrongKey`] where it is
-    /// not accepted.
+    /// [`ApiError::MissingKey`] without exactly one bearer key, [`ApiError::WrongKey`] if it is not accepted.
     pub(crate) fn check(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
         let keys = match self {
             Self::Open => return Ok(Caller::named("anonymous")),
@@ -168,9 +167,9 @@ fn by_digest(keys: Vec<ApiKey>) -> Keys {
     Keys(keys.into_iter().map(|key| (*key.digest(), key)).collect())
 }
 
-/// The keys that were given, and those of the key files.
+/// The keys in `options`, and those of the key files.
 ///
-/// Files are read where waiting for a disk holds up no stream.
+/// Files are read on a blocking thread, so that a slow disk delays no stream.
 async fn read(options: &AuthOptions) -> Result<Vec<ApiKey>, KeyFileError> {
     let mut keys = options.api_key.clone();
     if let Some(path) = options.api_key_file.clone() {
@@ -179,7 +178,7 @@ async fn read(options: &AuthOptions) -> Result<Vec<ApiKey>, KeyFileError> {
     Ok(keys)
 }
 
-/// The bearer token of RFC 6750; the scheme's case does not matter (RFC 9110).
+/// The bearer token of RFC 6750; the scheme is case-insensitive (RFC 9110).
 fn bearer(headers: &HeaderMap) -> Result<&[u8], ApiError> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return Err(ApiError::MissingKey) };
@@ -211,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_tells_its_holder_and_the_scheme_has_no_case() {
+    fn a_key_identifies_its_caller_and_the_scheme_has_no_case() {
         let keys = keys(&["alice:one", "two"]);
 
         assert_eq!(check(&keys, "Bearer one").expect("alice"), Caller::named("alice"));
@@ -229,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_exactly_one_bearer_key_is_no_key() {
+    fn anything_but_exactly_one_bearer_key_is_refused() {
         let keys = keys(&["one"]);
 
         for value in ["one", "Basic one", "Bearer", "Bearer ", "Bearerone"] {

@@ -1,4 +1,4 @@
-//! What a person sees at the start: where the server is, and calls ready to be pasted.
+//! The output at startup: the server's addresses, and example calls to paste.
 
 use tracing::info;
 
@@ -6,16 +6,16 @@ use crate::auth::ApiKeys;
 use crate::server::{Addresses, Server};
 use crate::units;
 
-/// Logs where `server` listens and how it answers.
+/// Logs the addresses and settings of `server`.
 pub(super) fn log(server: &Server) {
     let config = server.config();
     let Addresses { api, grpc, admin } = server.addresses();
     let address = |address: Option<std::net::SocketAddr>| address.map(|address| address.to_string());
     let keys = server.keys();
     let accepted = match keys {
-        ApiKeys::Only(_) => format!("{} given", keys.count()),
+        ApiKeys::Only(_) => format!("{} configured", keys.count()),
         ApiKeys::Any => "any key".into(),
-        ApiKeys::Open => "no key, everyone is served".into(),
+        ApiKeys::Open => "none required".into(),
     };
     let models = match config.service.models.model.as_slice() {
         [] => "any".into(),
@@ -33,7 +33,7 @@ pub(super) fn log(server: &Server) {
     );
 }
 
-/// Calls ready to be pasted, for people. Keys that were given are not shown.
+/// Example calls to paste. Configured keys are not shown.
 pub(super) fn calls(server: &Server) -> String {
     let key = if matches!(server.keys(), ApiKeys::Only(_)) { "YOUR_KEY" } else { "any" };
     let base = server.base_url();

@@ -1,4 +1,4 @@
-//! `tokenecho healthcheck`: asks a running server whether it is ready, for images without a shell.
+//! `tokenecho healthcheck`: checks whether a running server is ready, for images without a shell.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -16,19 +16,19 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use crate::config::{ListenerOptions, Port};
 
-/// An answer that takes longer is none.
+/// How long to wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Asks the server that these options start: `/readyz`, or with `grpc` its gRPC health service.
+/// Checks the server that these options start: by `/readyz`, or by its gRPC health service with `grpc`.
 ///
 /// # Errors
 /// Why it is not ready, as a sentence.
-pub(super) async fn healthcheck(doors: &ListenerOptions, grpc: bool) -> Result<(), String> {
-    let port = match doors.grpc_port {
+pub(super) async fn healthcheck(listeners: &ListenerOptions, grpc: bool) -> Result<(), String> {
+    let port = match listeners.grpc_port {
         Port::At(port) if grpc => port,
-        Port::At(_) | Port::Off => doors.port,
+        Port::At(_) | Port::Off => listeners.port,
     };
-    let host = reachable(&doors.host);
+    let host = reachable(&listeners.host);
     let ask = async {
         let socket = TcpStream::connect((host.as_str(), port)).await.map_err(|error| error.to_string())?;
         if grpc { ask_grpc(socket).await } else { ask_http(socket).await }
@@ -37,7 +37,7 @@ pub(super) async fn healthcheck(doors: &ListenerOptions, grpc: bool) -> Result<(
     answer.map_err(|reason| format!("{host} port {port} is not ready: {reason}"))
 }
 
-/// A wildcard address is for listening; asking goes to loopback.
+/// The address to connect to: loopback in place of a wildcard, which is for listening only.
 fn reachable(host: &str) -> String {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     match host.parse() {
@@ -57,12 +57,12 @@ async fn ask_http(socket: TcpStream) -> Result<(), String> {
     connection.abort();
     match response {
         Ok(response) if response.status().is_success() => Ok(()),
-        Ok(response) => Err(format!("/readyz answers {}", response.status())),
+        Ok(response) => Err(format!("/readyz returned {}", response.status())),
         Err(error) => Err(error.to_string()),
     }
 }
 
-/// A health check by hand, as one frame: a client stack for it alone would be most of the binary's own size.
+/// A health check written by hand, as one frame: a gRPC client stack would make the binary much larger.
 async fn ask_grpc(socket: TcpStream) -> Result<(), String> {
     let executor = TokioExecutor::new();
     let (mut client, connection) = hyper::client::conn::http2::handshake(executor, TokioIo::new(socket))
@@ -77,12 +77,12 @@ async fn ask_grpc(socket: TcpStream) -> Result<(), String> {
     let response = client.send_request(request).await.map_err(|error| error.to_string())?;
     let body = response.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
     connection.abort();
-    // The flag and the length of a frame, then its message.
+    // The message follows the frame's flag and length.
     let answer =
         HealthCheckResponse::decode(body.get(5..).unwrap_or_default()).map_err(|error| error.to_string())?;
     match answer.status() {
         ServingStatus::Serving => Ok(()),
-        status => Err(format!("grpc.health.v1.Health answers {}", status.as_str_name())),
+        status => Err(format!("grpc.health.v1.Health returned {}", status.as_str_name())),
     }
 }
 

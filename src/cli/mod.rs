@@ -1,4 +1,4 @@
-//! The command line: flags to a config, a config to a running server, a failure to a message and an exit code.
+//! The command line: loads the config, runs the server, and turns failures into a message and an exit code.
 
 mod greeting;
 mod healthcheck;
@@ -12,17 +12,17 @@ use crate::config::{self, Action, Config, LoadError, Loaded};
 use crate::ops::logs::Logs;
 use crate::server::{self, Server, Signals};
 
-/// Runs what the command line asks for.
+/// Runs the command line.
 pub fn main() -> ExitCode {
     let runtime = tokio::runtime::Runtime::new().expect("a process may have threads and wait for sockets");
     let code = runtime.block_on(run());
-    // A key file that is still being read from a disk that hangs does not hold up the exit.
+    // Does not wait for a key file that is still being read from a hanging disk.
     runtime.shutdown_background();
     code
 }
 
 async fn run() -> ExitCode {
-    // What is not UTF-8 becomes text that no option takes, and is refused with its name.
+    // `vars()` would panic where a variable is not UTF-8, even one of another program.
     let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
     let environment = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
     match config::load(std::env::args_os(), environment) {
@@ -33,7 +33,7 @@ async fn run() -> ExitCode {
         Err(LoadError::CommandLine(error)) => error.exit(),
         Err(LoadError::Settings(errors)) => {
             let errors: Vec<_> = errors.iter().map(|error| format!("\n  {error}")).collect();
-            exit_code(Err(format!("these settings are wrong:{}", errors.concat())))
+            exit_code(Err(format!("invalid settings:{}", errors.concat())))
         }
     }
 }
@@ -69,7 +69,7 @@ fn exit_code(outcome: Result<(), String>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            // `eprintln!` panics where stderr is gone, and the exit code would be that of a panic.
+            // `eprintln!` would panic if stderr is closed, and change the exit code.
             let _ = writeln!(std::io::stderr(), "error: {message}");
             ExitCode::FAILURE
         }

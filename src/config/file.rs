@@ -1,4 +1,4 @@
-//! The config file: YAML, read with the line of every value.
+//! The config file: YAML, parsed with the line number of every value.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,21 +10,21 @@ use serde_saphyr::Spanned;
 
 use super::{Setting, SettingError, Table};
 
-/// The one group of options.
+/// The only group of options.
 const LIMITS: &str = "limits";
 
-/// A value of the file. What a scalar means is for the option's own parser, so its text is kept as it stands.
+/// A value in the file. Scalars keep their original text, which the option's own parser interprets.
 enum Value {
-    /// A quoted scalar, or one that is nothing but a string.
+    /// A quoted scalar, or a plain one that YAML reads as a string.
     Text(String),
-    /// A number, a boolean or null; its text is found by its place.
+    /// A number, a boolean or null; its text is found by its location.
     Plain,
     List(Vec<Spanned<Value>>),
     Map(BTreeMap<String, Spanned<Value>>),
 }
 
 impl Table {
-    /// The settings in a file, and what is wrong with it; values are not checked here.
+    /// The settings in a file, and its errors; values are not checked here.
     pub(super) fn file(&self, path: &Path) -> (Vec<Setting>, Vec<SettingError>) {
         match std::fs::read_to_string(path) {
             Ok(text) => self.file_text(path, &text),
@@ -42,7 +42,7 @@ impl Table {
         }
         let fields = match serde_saphyr::from_str::<BTreeMap<String, Spanned<Value>>>(text) {
             Ok(fields) => fields,
-            // The parser's own words quote the file, and there are keys in it.
+            // The parser's message quotes the file, which may contain keys.
             Err(error) => {
                 let at = error.location().map(|at| format!(", line {}, column {}", at.line(), at.column()));
                 let message = format!("it is not a YAML mapping of options{}", at.unwrap_or_default());
@@ -55,7 +55,7 @@ impl Table {
     }
 }
 
-/// What is wrong with the file as a whole.
+/// An error of the file as a whole.
 fn in_file(path: &Path, error: impl fmt::Display) -> SettingError {
     SettingError { place: path.display().to_string(), line: 0, message: error.to_string() }
 }

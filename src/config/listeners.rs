@@ -7,7 +7,7 @@ use clap::builder::{BoolishValueParser, Resettable};
 
 use crate::units::duration;
 
-/// Where to listen, and how to stop.
+/// Where to listen and how to shut down.
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Listeners")]
 pub struct ListenerOptions {
@@ -25,7 +25,7 @@ pub struct ListenerOptions {
 
     /// A second such port; `off` for none
     ///
-    /// Kubernetes and gateways want one protocol a port. The same number as --port means one listener.
+    /// Kubernetes and gateways expect one protocol per port. The same number as --port means one listener.
     /// Example: --grpc-port off
     #[arg(long, value_name = "PORT|off", default_value = "50051", help_heading = Resettable::Reset)]
     pub grpc_port: Port,
@@ -38,7 +38,7 @@ pub struct ListenerOptions {
 
     /// Port of the admin listener (probes, /metrics; no key); `off` for none [default: 9464]
     ///
-    /// A default port that is taken is a warning; a port that is given has to be free.
+    /// If the default port is in use, the server logs a warning and runs without it; a configured port must be free.
     /// Example: --admin-port 9000
     #[arg(long, value_name = "PORT|off", hide_short_help = true)]
     pub admin_port: Option<Port>,
@@ -68,16 +68,16 @@ pub struct ListenerOptions {
 }
 
 impl ListenerOptions {
-    /// The admin listener's port where none is given.
+    /// The default port of the admin listener.
     pub const ADMIN_PORT: u16 = 9464;
 }
 
 /// A port, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Port {
-    /// This one; 0 for a free one.
+    /// This port; 0 for a free one.
     At(u16),
-    /// None.
+    /// Not listening.
     Off,
 }
 
@@ -98,10 +98,10 @@ impl FromStr for Port {
 /// Who may use gRPC reflection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Reflection {
-    /// Everyone.
+    /// Any caller.
     Open,
     /// Callers with a key.
     Keyed,
-    /// It is not served.
+    /// Not served.
     Off,
 }

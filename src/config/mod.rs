@@ -1,8 +1,8 @@
-//! The configuration: flag, then environment, then file, then default.
+//! The configuration: flags go before variables, variables before the file, the file before defaults.
 //!
-//! There is one table of options, the fields of the parts' own `…Options`, put together in [`Config`]. A flag
-//! `--itl` is the variable `TOKENECHO_ITL` and the file's `itl:`. Environment and file are turned into flags and
-//! parsed by the same parser, each value on its own first, so that all errors are reported at once.
+//! [`Config`] gathers the modules' `…Options` structs into one table of options. The flag `--itl` is also the variable
+//! `TOKENECHO_ITL` and the file key `itl:`. Variables and the file are turned into flags for the same parser. Each
+//! value is parsed on its own first, so that all errors are reported at once.
 
 mod file;
 mod listeners;
@@ -16,7 +16,7 @@ use clap::{ArgAction, ArgMatches, Args, CommandFactory, Parser, Subcommand};
 
 pub use listeners::{ListenerOptions, Port, Reflection};
 
-// The rooms' own options, which `Config` gathers.
+// The modules' options, which `Config` gathers.
 pub use crate::api::Validation;
 pub use crate::auth::{ApiKey, AuthOptions, KeyFileError};
 pub use crate::ops::limits::{ConnectionLimits, LimitOptions, RequestLimits};
@@ -27,13 +27,13 @@ pub use crate::simulation::{SimulationOptions, Switch};
 
 use crate::version;
 
-/// Everything that is configured.
+/// All options of a server.
 #[derive(Args, Clone, Debug)]
 #[expect(missing_docs, reason = "flattened: their fields are documented")]
 pub struct Config {
     /// A YAML file of these options, under the flags' names
     ///
-    /// The limits stand under `limits:`.
+    /// Limits go under `limits:`.
     /// Example: --config tokenecho.yaml
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -51,7 +51,7 @@ pub struct Config {
 }
 
 impl Default for Config {
-    /// What `tokenecho` without any option runs with.
+    /// The configuration of `tokenecho` without any option.
     fn default() -> Self {
         CommandLine::parse_from(["tokenecho"]).config
     }
@@ -76,13 +76,13 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve; the default
+    /// Run a server; the default
     #[command(after_long_help = EVERYWHERE)]
     Serve(Box<Config>),
-    /// Ask a running server whether it is ready: exit 0 if so, else 1
+    /// Check whether a running server is ready: exit 0 if so, else 1
     #[command(after_long_help = EVERYWHERE)]
     Healthcheck {
-        /// Ask the gRPC health service
+        /// Use the gRPC health service
         #[arg(long)]
         grpc: bool,
         #[command(flatten)]
@@ -95,37 +95,37 @@ enum Command {
 pub enum Action {
     /// Run a server.
     Serve(Config),
-    /// Ask a running one whether it is ready.
+    /// Check whether a running server is ready.
     Healthcheck {
-        /// Where it is.
+        /// The options of that server.
         config: Config,
-        /// Whether to ask its gRPC health service.
+        /// Whether to use its gRPC health service.
         grpc: bool,
     },
 }
 
-/// What was loaded, and what ought to be logged about it once there is a log.
+/// The loaded configuration, and notes to log once logging has started.
 #[derive(Debug)]
 pub struct Loaded {
     /// What to do.
     pub action: Action,
-    /// Variables that were passed over, each a sentence.
+    /// Notes about ignored variables, each a sentence.
     pub notes: Vec<String>,
 }
 
-/// Why there is nothing to run.
+/// Why loading failed.
 #[derive(Debug)]
 pub enum LoadError {
-    /// A flag is wrong, or only help was asked for: clap has the text and the exit code.
+    /// An invalid flag, or a request for help: clap has the text and the exit code.
     CommandLine(clap::Error),
-    /// Variables or the file are wrong: all errors.
+    /// All errors in the variables and the file.
     Settings(Vec<SettingError>),
 }
 
 /// One wrong setting.
 #[derive(Debug)]
 pub struct SettingError {
-    /// Where it stands: a variable, or a file's line and field.
+    /// Where it is set: a variable, or a file's line and field.
     place: String,
     /// The file's line, 0 for a variable.
     line: u64,
@@ -180,7 +180,7 @@ pub fn load(
     Ok(Loaded { action, notes })
 }
 
-/// What is wrong with the text of a config file.
+/// The errors in the text of a config file.
 #[cfg(any(test, fuzzing))]
 pub fn check_file(text: &str) -> Vec<SettingError> {
     let table = Table::new();
@@ -189,7 +189,7 @@ pub fn check_file(text: &str) -> Vec<SettingError> {
     errors
 }
 
-/// An option as environment or file set it.
+/// An option that a variable or the file sets.
 #[derive(Debug)]
 struct Setting {
     /// The flag's name, without hyphens before it.
@@ -201,13 +201,13 @@ struct Setting {
 }
 
 impl Setting {
-    /// As flags of the command line.
+    /// The setting as command line flags.
     fn flags(&self) -> impl Iterator<Item = OsString> {
         self.values.iter().map(|value| format!("--{}={value}", self.option).into())
     }
 }
 
-/// The table of options, as the parser has it.
+/// The table of options, as clap defines it.
 struct Table {
     command: clap::Command,
 }
@@ -226,7 +226,7 @@ impl Table {
         matches!(option.get_action(), ArgAction::Append)
     }
 
-    /// Whether options stand under `limits:` in the file.
+    /// Whether an option belongs under `limits:` in the file.
     fn is_limit(option: &clap::Arg) -> bool {
         option.get_help_heading() == Some("Limits")
     }
@@ -245,7 +245,7 @@ impl Table {
         for (name, value) in environment {
             let Some(suffix) = name.strip_prefix("TOKENECHO_") else { continue };
             let Some(option) = self.option(&suffix.to_ascii_lowercase().replace('_', "-")) else { continue };
-            // As a template renders a value that is not set; an empty prefix is one that is.
+            // Templates render unset values as empty; only an empty prefix is a value.
             if value.is_empty() && option.get_long() != Some("reply-prefix") {
                 continue;
             }
@@ -264,10 +264,10 @@ impl Table {
         (settings, notes)
     }
 
-    /// What is wrong with a setting, if anything is.
+    /// The error in a setting, if any.
     fn error_in(&self, setting: &Setting) -> Option<SettingError> {
         let error = self.command.clone().try_get_matches_from(setting.flags()).err()?;
-        // The parser's own words name the flag; here the place is named already. What it quotes may be a key.
+        // Prefers the reason alone: clap's message names the flag instead of the setting, and may quote a key.
         let message = if let Some(reason) = std::error::Error::source(&error) {
             reason.to_string()
         } else {

@@ -44,7 +44,7 @@ fn a_flag_goes_before_a_variable_and_a_variable_before_the_file() {
 }
 
 #[test]
-fn a_file_says_everything_a_flag_can() {
+fn a_file_sets_everything_a_flag_can() {
     let file = "
 # scalars are the option's to read, whatever YAML would make of them
 port: 8080
@@ -66,7 +66,7 @@ limits:
 }
 
 #[test]
-fn all_errors_of_file_and_environment_are_told_at_once_with_their_places() {
+fn all_errors_of_file_and_environment_are_reported_at_once_with_their_places() {
     let file = "itl: soon\nno-such: 1\nlimits:\n  max-body: 5\n  port: 3\nmax-generations: 3\nttft:\n";
 
     let errors = load_with(&[], &[("TOKENECHO_PORT", "99999"), ("TOKENECHO_VALIDATION", "hard")], Some(file))
@@ -97,7 +97,7 @@ fn a_key_that_cannot_be_read_is_not_shown() {
 }
 
 #[test]
-fn a_file_that_is_no_yaml_is_not_shown_either() {
+fn a_file_that_is_not_yaml_is_not_shown_either() {
     for file in [
         "api-key: marked-secret\nitl: [\n",
         "api-key: marked-secret\n\titl: 1\n",
@@ -112,7 +112,7 @@ fn a_file_that_is_no_yaml_is_not_shown_either() {
 }
 
 #[test]
-fn a_list_that_is_empty_is_no_list_of_keys() {
+fn an_empty_list_of_keys_is_refused() {
     assert!(load_with(&[], &[], Some("api-key: []")).is_err());
     assert!(load_with(&[], &[("TOKENECHO_API_KEY", ",")], None).is_err());
     assert!(load_with(&[], &[], Some("limits:")).is_err());
@@ -120,7 +120,7 @@ fn a_list_that_is_empty_is_no_list_of_keys() {
 }
 
 #[test]
-fn a_service_link_of_kubernetes_is_no_option() {
+fn a_service_link_of_kubernetes_is_ignored() {
     let (config, notes) =
         load_with(&[], &[("TOKENECHO_PORT", "tcp://10.0.0.1:8000"), ("TOKENECHO_PORT_8000_TCP", "x")], None)
             .expect("a config");
@@ -130,7 +130,7 @@ fn a_service_link_of_kubernetes_is_no_option() {
 }
 
 #[test]
-fn an_option_may_be_set_to_nothing_where_that_says_something() {
+fn an_option_may_be_set_to_an_empty_value() {
     let (config, _) = load_with(&["--reply-prefix", ""], &[], None).expect("a config");
 
     assert_eq!(config.service.reply_prefix, "");

@@ -1,7 +1,7 @@
-//! One choice: an engine's reply, repeated and cut to what the request asks.
+//! One choice: an engine's reply, repeated or cut as the request asks.
 //!
-//! Works ahead of time: a token that may begin a stop sequence is held until what follows is read, before
-//! pacing sees it, so that stop sequences make no token late.
+//! Reads ahead of the pacing: a token that may start a stop sequence is held until the tokens after it are read, so
+//! that stop sequences delay no token.
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll, ready};
@@ -13,18 +13,18 @@ use super::stop::{Found, StopMatcher, StopSequences};
 use super::{Budget, Delta, FinishReason, Limit, Token, Usage};
 use crate::error::ApiError;
 
-/// What bounds one choice.
+/// The bounds of one choice.
 #[derive(Clone, Debug)]
 pub(super) struct Bounds {
-    /// At most so many tokens, as the request asks.
+    /// The most tokens, as the request asks.
     pub max_tokens: usize,
-    /// The choice's part of the server's budget for one generation.
+    /// The choice's share of the server's budget for one generation.
     pub share: Budget,
-    /// At least so many tokens: the reply is repeated until then, and no stop sequence counts before.
+    /// The fewest tokens: until then the reply repeats, and stop sequences are ignored.
     pub min_tokens: usize,
-    /// The reply is repeated without end.
+    /// Whether the reply repeats without end.
     pub endless: bool,
-    /// What ends the reply where it appears in its text.
+    /// Sequences that end the reply where they appear in its text.
     pub stop: StopSequences,
 }
 
@@ -36,25 +36,25 @@ pub(super) struct RunningChoice {
     /// Tokens and bytes taken from the source so far.
     taken: usize,
     taken_bytes: usize,
-    /// Taken from the source, in order; the first `cleared` of them may leave.
+    /// Tokens read ahead, in order; the first `cleared` of them may be sent.
     ahead: VecDeque<Token>,
     cleared: usize,
-    /// Bytes of those that may not, which are all text.
+    /// Bytes of the others, which are all text.
     held_bytes: usize,
     end: Option<End>,
 }
 
-/// Why nothing more is taken from the source.
+/// Why reading from the source ended.
 #[derive(Clone, Copy)]
 enum End {
-    /// The reply is at its end.
+    /// The reply ended.
     Source,
-    /// It was cut.
+    /// The reply was cut.
     Cut(FinishReason),
 }
 
 impl RunningChoice {
-    /// Begins to take the reply from `source`, within `bounds`.
+    /// Starts reading the reply from `source`, within `bounds`.
     pub(super) fn new(mut source: Source, bounds: Bounds) -> Self {
         if bounds.endless || bounds.min_tokens > 0 {
             source.keep_text();
@@ -73,7 +73,7 @@ impl RunningChoice {
         }
     }
 
-    /// The next token that may leave; `None` at the end.
+    /// The next token to send; `None` at the end.
     pub(super) fn poll_token(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Token, ApiError>>> {
         loop {
             if self.cleared > 0 {
@@ -92,7 +92,7 @@ impl RunningChoice {
         }
     }
 
-    /// Why the choice ended; meaningful once [`Self::poll_token`] is at its end.
+    /// Why the choice ended; valid once [`Self::poll_token`] has returned `None`.
     pub(super) fn finish(&self) -> FinishReason {
         match self.end {
             Some(End::Cut(reason)) => reason,
@@ -100,14 +100,14 @@ impl RunningChoice {
         }
     }
 
-    /// The engine's own count of its cost; `None` where it was cut, as that counts more than what left.
+    /// The usage that the engine reported; `None` if the choice was cut, as that counts tokens that were not sent.
     pub(super) fn usage(&self) -> Option<Usage> {
         self.source.usage().filter(|_| matches!(self.end, Some(End::Source)))
     }
 
-    /// Takes one token from the source, unless a bound is reached; `None` sets `end`.
+    /// Takes one token from the source; at its end or at a bound, sets `end` and returns `None`.
     fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Token, ApiError>>> {
-        // Taken before the limit is looked at: a reply that ends exactly there was not cut.
+        // Read before the limit is checked: a reply that ends exactly there was not cut.
         let token = loop {
             match ready!(self.source.poll_token(cx)) {
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
@@ -156,7 +156,7 @@ impl RunningChoice {
         }
     }
 
-    /// Lets a token through that is not text, and what is held before it: no sequence matches across it.
+    /// Clears a token that is not text and the tokens held before it: no sequence matches across it.
     fn pass(&mut self, token: Token) {
         if let Some(stop) = &mut self.stop {
             stop.reset();
@@ -165,8 +165,8 @@ impl RunningChoice {
         (self.cleared, self.held_bytes) = (self.ahead.len(), 0);
     }
 
-    /// Clears the tokens that the last `bytes` bytes do not touch. Each is looked at until it is cleared and never
-    /// again, so that a reply held whole costs no more than another.
+    /// Clears the tokens that the last `bytes` bytes do not touch. It starts at the first token not yet cleared, so
+    /// the total cost stays linear even if the whole reply is held.
     fn clear_all_but(&mut self, bytes: usize) {
         while let Some(token) = self.ahead.get(self.cleared)
             && self.held_bytes - token.delta.text().len() >= bytes
@@ -176,7 +176,7 @@ impl RunningChoice {
         }
     }
 
-    /// Takes back the last `bytes` bytes of text; of a token cut in two the beginning stays.
+    /// Drops the last `bytes` bytes of text; a token that is only partly dropped keeps its beginning.
     fn drop_last(&mut self, mut bytes: usize) {
         while let Some(mut token) = self.ahead.pop_back() {
             let Delta::Text(text) = &mut token.delta else { return };

@@ -1,4 +1,4 @@
-//! The echo: a reply made of the caller's own words.
+//! The echo: replies with the caller's own text.
 
 use std::sync::Arc;
 
@@ -8,21 +8,21 @@ use super::request::{GenerationRequest, Message, Prompt, Role};
 use super::{Engine, Replies, Reply, Segment};
 use crate::error::ApiError;
 
-/// Answers with the text of the last message from the caller's side, behind a prefix.
+/// Answers with a prefix and the text of the caller's last message.
 ///
-/// The caller's side is the roles user, tool and function: a system or developer message changes nothing, and an
-/// agent's loop ends, because a reply never answers itself. A prompt that is not a conversation is answered with
-/// itself; of token ids, which stand for no text here, the numbers are the answer.
+/// The caller's messages are those with the roles user, tool and function. System and developer messages are ignored.
+/// Assistant messages are not echoed, so an agent's loop ends. A text prompt is echoed whole, and token ids are echoed
+/// as numbers.
 #[derive(Clone, Debug)]
 pub struct EchoEngine {
     prefix: String,
 }
 
 impl EchoEngine {
-    /// What stands before the echo unless another is configured.
+    /// The prefix unless another is configured.
     pub const DEFAULT_PREFIX: &'static str = "As a mock AI Assistant, I can only echo your last message: ";
 
-    /// An echo behind `prefix`, taken as it is; empty for the bare echo.
+    /// An echo with this prefix, used verbatim; empty for none.
     pub fn new(prefix: impl Into<String>) -> Self {
         Self { prefix: prefix.into() }
     }

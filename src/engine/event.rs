@@ -1,19 +1,19 @@
-//! What happens while a generation runs.
+//! The events of a generation.
 
 use tokio::time::Instant;
 
 use super::Token;
 
-/// One thing that happened in a generation, in no protocol's terms.
+/// One event of a generation, independent of the protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// The request is admitted; comes at once.
+    /// The request is admitted; the first event, without delay.
     Started,
-    /// A choice begins: right before its first token, or its end if it has none.
+    /// A choice starts: directly before its first token, or before its end without any.
     Opened {
         /// Index of the choice, from 0.
         choice: usize,
-        /// Whether it begins with a tool call, and so without any text.
+        /// Whether it starts with a tool call, and so without text.
         calls: bool,
     },
     /// One token of a choice.
@@ -22,7 +22,7 @@ pub(crate) enum Event {
         choice: usize,
         /// The token.
         token: Token,
-        /// When the token was due; `None` where no delay was asked for.
+        /// When the token was due; `None` without a delay.
         due: Option<Instant>,
     },
     /// A choice is complete.
@@ -32,24 +32,24 @@ pub(crate) enum Event {
         /// Why it ended.
         reason: FinishReason,
     },
-    /// What it all cost; the last event.
+    /// The total token usage; the last event.
     Usage(Usage),
 }
 
 /// Why a choice ended (`finish_reason` in the API reference).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FinishReason {
-    /// The reply was at its end, or a stop sequence came.
+    /// The reply ended, or a stop sequence matched.
     Stop {
-        /// Which of the request's stop sequences it was.
+        /// The index of the stop sequence that matched, if any.
         sequence: Option<u8>,
     },
-    /// A token limit cut the reply.
+    /// A limit cut the reply.
     Length {
         /// Whose limit it was.
         by: Limit,
     },
-    /// It calls tools.
+    /// The reply calls tools.
     ToolCalls,
     /// A content filter cut the reply.
     ContentFilter,
@@ -58,25 +58,25 @@ pub enum FinishReason {
 /// Whose limit cut a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// The request's own.
+    /// A limit of the request.
     Request,
-    /// The server's, for all requests.
+    /// A limit of the server, for all requests.
     Server,
 }
 
-/// Tokens counted, as `usage` reports them.
+/// Token counts, as reported in `usage`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Tokens of all texts of the request, and three for each message and for the reply's opening.
+    /// Tokens of all texts of the request, plus three per message and three for the start of the reply.
     pub prompt_tokens: u32,
-    /// Tokens of all choices; a tool call's name is one.
+    /// Tokens of all choices; the name of a tool call counts as one.
     pub completion_tokens: u32,
-    /// Those of them that were reasoning.
+    /// The completion tokens that are reasoning.
     pub reasoning_tokens: u32,
 }
 
 impl Usage {
-    /// Prompt and completion together.
+    /// Prompt and completion tokens together.
     pub fn total_tokens(self) -> u32 {
         self.prompt_tokens + self.completion_tokens
     }

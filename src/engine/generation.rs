@@ -1,7 +1,7 @@
-//! Generation: what a request asks around any engine, as one stream of events.
+//! Generation: applies a request to an engine's replies, as one stream of events.
 //!
-//! Puts the choices of a request on one schedule and reports what happens. A generation runs when polled and
-//! ends when dropped: there is no task, channel or flag to mind.
+//! Runs the choices of a request on one schedule. A generation runs when polled and ends when dropped: it owns no
+//! task, channel or flag.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -15,7 +15,7 @@ use super::stop::StopSequences;
 use super::{Delta, Event, GenerationRequest, Schedule, Token, Usage};
 use crate::error::{ApiError, InvalidRequest};
 
-/// The most that one generation may be, over all its choices.
+/// The limits of one generation, over all its choices.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Budget {
     /// Tokens of all choices together.
@@ -38,9 +38,9 @@ pub(crate) struct Generation {
 #[derive(Clone, Copy)]
 enum Phase {
     Start,
-    /// Until the step's deadline; choices that have no more tokens finish meanwhile.
+    /// Waiting for the step's deadline; choices without more tokens finish meanwhile.
     Waiting,
-    /// The choices give the step's token, in the order of their index.
+    /// Emitting the step's token of each choice, in index order.
     Emitting {
         choice: usize,
     },
@@ -56,10 +56,10 @@ struct Emitter {
 }
 
 impl Generation {
-    /// Asks `engine` for its replies and puts them on `schedule`.
+    /// Gets the replies from `engine` and runs them on `schedule`.
     ///
     /// # Errors
-    /// The engine's, and those of [`Self::new`].
+    /// The engine's errors, and those of [`Self::new`].
     #[cfg(any(test, fuzzing))]
     pub(crate) async fn begin(
         engine: &dyn super::Engine,
@@ -71,11 +71,11 @@ impl Generation {
         Ok(Self::new(request, sources, schedule, budget)?)
     }
 
-    /// Puts the choices of `request`, one for each of `sources`, on `schedule`.
+    /// Runs the choices of `request`, one for each of `sources`, on `schedule`.
     ///
     /// # Errors
-    /// [`InvalidRequest`] where the choices together ask for more than `budget`. A single reply, and one that
-    /// is longer than it seemed, is cut there instead, with [`FinishReason::Length`](super::FinishReason::Length).
+    /// [`InvalidRequest`] if several choices together exceed `budget`. A single reply, and one whose length is not
+    /// known in advance, is cut at its share instead, with [`FinishReason::Length`](super::FinishReason::Length).
     pub(crate) fn new(
         request: &GenerationRequest,
         sources: Vec<Source>,
@@ -111,12 +111,12 @@ impl Generation {
         })
     }
 
-    /// What it has cost so far, by a count of its tokens.
+    /// The usage so far, counted in tokens.
     pub(crate) fn usage(&self) -> Usage {
         self.usage
     }
 
-    /// What it cost: what the engine reports for all choices, else the count.
+    /// The total usage: as the engine reports it for all choices, else as counted.
     fn total(&self) -> Usage {
         let reported = self.choices.iter().map(|emitter| emitter.choice.usage());
         let sum = |sum: Usage, choice: Option<Usage>| {
@@ -129,7 +129,7 @@ impl Generation {
         reported.into_iter().try_fold(Usage::default(), sum).unwrap_or(self.usage)
     }
 
-    /// The end of a choice whose last token was an earlier step's: it does not wait for the next one.
+    /// Finishes a choice without more tokens, before the deadline of the next step.
     fn poll_finish(&mut self, cx: &mut Context<'_>) -> Option<Event> {
         let open =
             self.choices.iter_mut().enumerate().filter(|(_, choice)| choice.opened && !choice.finished);
@@ -141,7 +141,7 @@ impl Generation {
         None
     }
 
-    /// The event of a choice in this step.
+    /// The next event of a choice in this step.
     fn poll_emit(&mut self, choice: usize, cx: &mut Context<'_>) -> Poll<Option<Result<Event, ApiError>>> {
         let emitter = &mut self.choices[choice];
         if emitter.finished {
@@ -170,7 +170,7 @@ impl Generation {
 }
 
 impl Emitter {
-    /// Ready once it is known what comes next: `next`, or the end where that is `None`.
+    /// Ready when `next` is the next token, or `None` because the choice has ended.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.next.is_none() {
             self.next = ready!(self.choice.poll_token(cx));
@@ -178,7 +178,7 @@ impl Emitter {
         Poll::Ready(())
     }
 
-    /// Whether its next token begins a call.
+    /// Whether its next token starts a tool call.
     fn calls(&self) -> bool {
         matches!(&self.next, Some(Ok(token)) if matches!(token.delta, Delta::Call(_)))
     }
@@ -226,7 +226,7 @@ impl Stream for Generation {
     }
 }
 
-/// Refuses choices that are to be longer than their share, whatever the engine replies.
+/// Rejects choices that would exceed their share with any reply.
 fn check_demand(request: &GenerationRequest, share: Budget) -> Result<(), InvalidRequest> {
     let endless = if request.ignore_eos { request.max_tokens.unwrap_or(0) } else { 0 };
     if endless.max(request.min_tokens) > share.tokens {
@@ -235,7 +235,7 @@ fn check_demand(request: &GenerationRequest, share: Budget) -> Result<(), Invali
     Ok(())
 }
 
-/// Refuses choices whose reply is known to be longer than their share.
+/// Rejects choices whose reply is known to exceed their share.
 fn check_length(source: &Source, request: &GenerationRequest, share: Budget) -> Result<(), InvalidRequest> {
     let Some(tokens) = source.preview() else { return Ok(()) };
     let mut length = Budget { tokens: 0, bytes: 0 };

@@ -59,35 +59,35 @@ pub struct Reply {
 
 /// The content of a reply.
 pub enum Body {
-    /// Known whole; texts and arguments are cut into [`tokens`](super::tokens).
+    /// Known whole; texts and arguments are split into [`tokens`](super::tokens).
     Whole(Vec<Segment>),
-    /// As the engine makes it. A token that comes later than it is due leaves at once; an error ends the stream.
+    /// Streamed by the engine. A token that arrives after it is due is sent at once; an error ends the stream.
     Live(BoxStream<'static, Result<Piece, ApiError>>),
 }
 
-/// What a live reply consists of.
+/// A piece of a live reply.
 #[derive(Clone, Debug)]
 pub enum Piece {
     /// A token.
     Token(Token),
     /// Why the reply ends; overrides [`Reply::finish`].
     Finish(FinishReason),
-    /// What it cost; overrides [`Reply::usage`].
+    /// Its token usage; overrides [`Reply::usage`].
     Usage(Usage),
 }
 
 impl Reply {
-    /// A text that is known whole.
+    /// A reply of one text, known whole.
     pub fn text(text: impl Into<ByteString>) -> Self {
         Self::whole(vec![Segment::Text(text.into())])
     }
 
-    /// Segments that are known whole.
+    /// A reply of segments, known whole.
     pub fn whole(segments: Vec<Segment>) -> Self {
         Self { body: Body::Whole(segments), finish: None, usage: None }
     }
 
-    /// A stream of tokens, or of pieces.
+    /// A reply streamed as tokens or pieces.
     pub fn live<P: Into<Piece>>(pieces: impl Stream<Item = Result<P, ApiError>> + Send + 'static) -> Self {
         let pieces = pieces.map(|piece| piece.map(Into::into));
         Self { body: Body::Live(pieces.boxed()), finish: None, usage: None }

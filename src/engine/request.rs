@@ -1,54 +1,54 @@
-//! What an engine is asked for: a request that has been checked, in no protocol's types.
+//! The request that an engine receives: checked, and independent of the protocol.
 
 use bytestring::ByteString;
 
 use super::stop::StopSequences;
 use super::tokens;
 
-/// A checked request: what an [`Engine`](super::Engine) sees.
+/// A checked request, as an [`Engine`](super::Engine) receives it.
 #[derive(Clone, Debug, Default)]
 pub struct GenerationRequest {
-    /// The model asked for.
+    /// The requested model.
     pub model: String,
-    /// What is to be answered.
+    /// What to answer.
     pub prompt: Prompt,
-    /// How many choices for each prompt, at least 1.
+    /// Choices per prompt, at least 1.
     pub n: usize,
     /// The most tokens a choice may have.
     pub max_tokens: Option<usize>,
     /// The fewest tokens a choice must have (vLLM's field).
     pub min_tokens: usize,
-    /// Whether a choice goes on until a limit cuts it (vLLM's field).
+    /// Whether a choice continues until a limit cuts it (vLLM's field).
     pub ignore_eos: bool,
-    /// Sequences that end a choice where they would appear; none of them empty.
+    /// Sequences that end a choice where they would appear; none of them is empty.
     pub stop: Vec<String>,
-    /// The tools a model could call.
+    /// The tools that the model may call.
     pub tools: Vec<Tool>,
-    /// Which of them it is to call; `None` where the request leaves that to the model.
+    /// Which of them it must call; `None` if the model may choose.
     pub tool_choice: Option<ToolChoice>,
     /// Whether it may call several at once.
     pub parallel_tool_calls: Option<bool>,
-    /// The format that the reply is to have; `None` for any.
+    /// The format of the reply; `None` for any.
     pub response_format: Option<ResponseFormat>,
     /// Sampling temperature, 0 to 2.
     pub temperature: Option<f64>,
     /// Nucleus sampling, 0 to 1.
     pub top_p: Option<f64>,
-    /// -2 to 2.
+    /// Penalty for tokens that have appeared, -2 to 2.
     pub presence_penalty: Option<f64>,
-    /// -2 to 2.
+    /// Penalty for tokens that appear often, -2 to 2.
     pub frequency_penalty: Option<f64>,
-    /// Asks for the same answer to the same request.
+    /// The seed, for the same answer to the same request.
     pub seed: Option<i64>,
 }
 
 impl GenerationRequest {
-    /// How many replies are asked for: prompts times `n`.
+    /// The number of requested replies: prompts times `n`.
     pub fn choices(&self) -> usize {
         self.prompt.count() * self.n
     }
 
-    /// Tokens of all texts; of a conversation three more a message and three for the reply's opening.
+    /// Tokens of all texts; for a conversation, plus three per message and three for the start of the reply.
     pub fn prompt_tokens(&self) -> u32 {
         let tokens = match &self.prompt {
             Prompt::Chat(messages) => {
@@ -61,8 +61,8 @@ impl GenerationRequest {
         u32::try_from(tokens).unwrap_or(u32::MAX)
     }
 
-    /// What it keeps in memory beside its texts, in bytes, which may be several times what they were on the wire: its
-    /// messages, parts and calls, and the automata of its stop sequences.
+    /// Bytes in memory beside its texts: messages, parts, calls and the automata of stop sequences. They may be several
+    /// times the size of the request on the wire.
     pub fn overhead(&self) -> usize {
         let stops = self.stop.iter().map(String::len).sum::<usize>() * StopSequences::BYTES_KEPT;
         let messages = match &self.prompt {
@@ -74,15 +74,15 @@ impl GenerationRequest {
     }
 }
 
-/// What is to be answered.
+/// What to answer.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Prompt {
     /// One conversation, oldest message first.
     Chat(Vec<Message>),
-    /// Texts to go on from, each answered by `n` choices.
+    /// Texts to continue, each with `n` choices.
     Text(Vec<ByteString>),
-    /// The same as token ids.
+    /// Texts to continue, as token ids.
     Ids(Vec<Vec<u32>>),
 }
 
@@ -93,7 +93,7 @@ impl Default for Prompt {
 }
 
 impl Prompt {
-    /// How many prompts there are; a conversation is one.
+    /// The number of prompts; a conversation is one.
     pub fn count(&self) -> usize {
         match self {
             Self::Chat(_) => 1,
@@ -114,17 +114,17 @@ impl Prompt {
 /// One message of a conversation.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// Who speaks.
+    /// The author's role.
     pub role: Role,
-    /// The content; `None` where an assistant only calls tools.
+    /// The content; `None` if an assistant only calls tools.
     pub content: Option<Content>,
-    /// An assistant's refusal, a text of its own.
+    /// An assistant's refusal, separate from the content.
     pub refusal: Option<String>,
-    /// The speaker's name.
+    /// The author's name.
     pub name: Option<String>,
-    /// The id of the call that a tool's message answers.
+    /// The id of the call that a tool message answers.
     pub tool_call_id: Option<String>,
-    /// The tools that an assistant's message calls.
+    /// The tool calls of an assistant message.
     pub tool_calls: Vec<ToolCall>,
     /// The id of an assistant's earlier audio answer.
     pub audio: Option<String>,
@@ -164,7 +164,7 @@ impl Message {
     }
 
     fn overhead(&self) -> usize {
-        /// A boxed payload and what the allocator adds to it.
+        /// A boxed payload and its allocation overhead.
         const PAYLOAD: usize = 96;
         let parts = match &self.content {
             Some(Content::Parts(parts)) => parts.iter().fold(0, |bytes, part| {
@@ -193,7 +193,7 @@ pub enum Part {
     Text(String),
     /// An image.
     Image(Box<Image>),
-    /// A sound.
+    /// An audio clip.
     Audio(Box<Audio>),
     /// A file.
     File(Box<File>),
@@ -206,14 +206,14 @@ pub enum Part {
 pub struct Image {
     /// Where it is, or the image itself as a data URL. It is never fetched.
     pub url: String,
-    /// How closely to look at it.
+    /// The level of detail to use.
     pub detail: Option<String>,
 }
 
-/// A sound (`input_audio`).
+/// An audio clip (`input_audio`).
 #[derive(Clone, Debug, Default)]
 pub struct Audio {
-    /// The sound, in base64.
+    /// The audio, in base64.
     pub data: String,
     /// Its format.
     pub format: String,
@@ -252,14 +252,14 @@ impl Part {
     }
 }
 
-/// Who a message is from.
+/// The author of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Instructions; the newer models' name for `system`.
     Developer,
     /// Instructions.
     System,
-    /// The person, or the program, that talks to the model.
+    /// The person or program that uses the model.
     User,
     /// The model.
     Assistant,
@@ -313,10 +313,10 @@ impl CallKind {
     }
 }
 
-/// A tool that a model could call.
+/// A tool that the model may call.
 #[derive(Clone, Debug)]
 pub struct Tool {
-    /// What it takes.
+    /// The kind of tool.
     pub kind: CallKind,
     /// Its name: 1 to 64 letters, digits, `_` or `-`.
     pub name: String,
@@ -328,12 +328,12 @@ pub struct Tool {
     pub strict: Option<bool>,
 }
 
-/// A tool that an assistant called.
+/// A tool call by an assistant.
 #[derive(Clone, Debug)]
 pub struct ToolCall {
     /// The call's id; the deprecated `function_call` has none.
     pub id: Option<String>,
-    /// What was called.
+    /// The kind of tool.
     pub kind: CallKind,
     /// The tool's name.
     pub name: String,
@@ -341,12 +341,12 @@ pub struct ToolCall {
     pub arguments: String,
 }
 
-/// Which tool the model is to call (`tool_choice`).
+/// Which tool the model must call (`tool_choice`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToolChoice {
     /// None.
     None,
-    /// None, one or several, as the model sees fit.
+    /// None, one or several, as the model chooses.
     Auto,
     /// At least one.
     Required,
@@ -357,11 +357,11 @@ pub enum ToolChoice {
         /// Its name.
         name: String,
     },
-    /// One of some: the API's `allowed_tools` object, as JSON.
+    /// One of a subset: the API's `allowed_tools` object, as JSON.
     Allowed(Box<str>),
 }
 
-/// The format that the reply is to have (`response_format`).
+/// The format of the reply (`response_format`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResponseFormat {
     /// Any text.

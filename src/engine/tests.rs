@@ -1,5 +1,5 @@
-//! A generation on a paused clock, and for any text: what it gives follows from the plain rules, whole or as a stream,
-//! however the engine gives its reply.
+//! A generation on a paused clock, and for any text: its output follows a simple model of the rules, whole or streamed,
+//! for whole and live replies.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +31,7 @@ async fn begin(engine: &dyn Engine, request: GenerationRequest, pacing: Pacing) 
     Generation::begin(engine, &request, schedule, budget).await.expect("within budget")
 }
 
-/// What happens, and how many seconds after the start.
+/// The events, each with its seconds since the start.
 async fn timeline(mut generation: Generation) -> Vec<(u64, &'static str)> {
     let start = Instant::now();
     let mut timeline = Vec::new();
@@ -135,7 +135,7 @@ async fn zero_is_no_delay_at_all() {
     assert_eq!(start.elapsed(), Duration::ZERO);
 }
 
-/// Gives a text as known whole, or piece by piece with pauses in between.
+/// Replies with a text, whole or piece by piece with pauses in between.
 struct Fixed {
     text: String,
     in_pieces: bool,
@@ -157,17 +157,17 @@ impl Engine for Fixed {
     }
 }
 
-/// What follows from the plain rules: tokens up to the limit, cut before the stop sequence that ends first.
+/// A simple model of the rules: tokens up to the limit, cut before the stop sequence that ends first.
 fn expected(text: &str, limit: Option<usize>, stops: &[String]) -> (String, FinishReason, u32) {
     let tokens: Vec<_> = Tokens::of(text.into()).collect();
-    let said = tokens.len().min(limit.unwrap_or(usize::MAX));
-    let whole: String = tokens[..said].iter().map(|token| &**token).collect();
+    let kept = tokens.len().min(limit.unwrap_or(usize::MAX));
+    let whole: String = tokens[..kept].iter().map(|token| &**token).collect();
     let ends = (0..)
         .zip(stops)
         .filter_map(|(index, stop)| whole.find(stop.as_str()).map(|at| (at + stop.len(), at, index)));
     let (text, reason) = match ends.min() {
         Some((_, at, index)) => (whole[..at].to_owned(), FinishReason::Stop { sequence: Some(index) }),
-        None if said < tokens.len() => (whole, FinishReason::Length { by: Limit::Request }),
+        None if kept < tokens.len() => (whole, FinishReason::Length { by: Limit::Request }),
         None => (whole, FinishReason::Stop { sequence: None }),
     };
     let mut sent = 0;
@@ -194,7 +194,7 @@ proptest! {
         n in 1_usize..4,
         in_pieces: bool,
     ) {
-        let (said, reason, tokens) = expected(&text, limit, &stops);
+        let (wanted, reason, tokens) = expected(&text, limit, &stops);
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
 
         let whole = runtime.block_on(async {
@@ -206,7 +206,7 @@ proptest! {
 
         prop_assert_eq!(whole.choices.len(), n);
         for choice in &whole.choices {
-            prop_assert_eq!(&choice.text, &said);
+            prop_assert_eq!(&choice.text, &wanted);
             prop_assert_eq!(choice.finish_reason, reason);
         }
         prop_assert_eq!(whole.usage.completion_tokens, tokens * u32::try_from(n).expect("small"));
@@ -222,7 +222,7 @@ proptest! {
                 Event::Started | Event::Opened { .. } => {}
             }
         }
-        prop_assert!(streamed.iter().all(|text| *text == said));
+        prop_assert!(streamed.iter().all(|text| *text == wanted));
     }
 }
 

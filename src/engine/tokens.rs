@@ -1,17 +1,17 @@
-//! Text to tokens, and their count.
+//! Splits text into tokens, and counts them.
 //!
 //! A token is optional white space and then a word (letters, digits, marks, `_`, with inner apostrophes), one
 //! CJK, kana or Hangul grapheme, or a run of anything else. White space at the very end is a token of its own.
-//! Joined, the tokens are the text. On English prose they count nearly as the vocabularies of real models do.
+//! Joined, the tokens are the text. On English prose the count is close to that of real models' tokenizers.
 
 use bytestring::ByteString;
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 use unicode_segmentation::UnicodeSegmentation;
 
-/// A longer token is split, at a grapheme's border.
+/// A longer token is split, at a grapheme boundary.
 const MAX_TOKEN_BYTES: usize = 1024;
 
-/// A single grapheme may be longer than that, but no longer than this: it is then split between characters.
+/// A single grapheme may be longer than that; above this limit it is split between characters.
 const MAX_GRAPHEME_BYTES: usize = 16 * 1024;
 
 /// The tokens of a text, each a slice that shares its buffer.
@@ -22,7 +22,7 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Cuts `text`, from its beginning.
+    /// Splits `text`, from its beginning.
     pub fn of(text: ByteString) -> Self {
         Self { text, position: 0 }
     }
@@ -55,17 +55,17 @@ pub fn count(text: &str) -> usize {
     .count()
 }
 
-/// What a grapheme is to the cut.
+/// The class of a grapheme, which decides where tokens end.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
     Space,
     Word,
-    /// A script that writes no spaces: each grapheme is a token.
+    /// A script without spaces: each grapheme is a token.
     Ideograph,
     Other,
 }
 
-/// The length in bytes of the token that `text` begins with.
+/// The length in bytes of the first token of `text`.
 fn first_token(text: &str) -> Option<usize> {
     if let Some(length) = plain_word(text.as_bytes()) {
         return Some(length);
@@ -87,15 +87,15 @@ fn first_token(text: &str) -> Option<usize> {
         }
         length += bytes;
     }
-    // Only a grapheme that stands alone is longer.
+    // Only a token of a single grapheme can be longer.
     let most = (0..=length.min(MAX_GRAPHEME_BYTES)).rev().find(|end| text.is_char_boundary(*end));
     most.filter(|length| *length > 0)
 }
 
-/// The length of the token in the plain case, most of all text: spaces, ASCII letters and digits, and nothing
-/// behind them that could belong to them.
+/// A fast path for most text: the length of a first token of spaces, ASCII letters and digits, unless what follows
+/// may belong to it.
 fn plain_word(text: &[u8]) -> Option<usize> {
-    // No further than a token goes: a longer word is cut, and would be read again for each of its tokens.
+    // Looks no further than one token: a longer word is split, and would be scanned again for each of its tokens.
     let text = &text[..text.len().min(MAX_TOKEN_BYTES + 1)];
     let spaces = text.iter().take_while(|byte| **byte == b' ').count();
     let word = text[spaces..].iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
@@ -104,7 +104,7 @@ fn plain_word(text: &[u8]) -> Option<usize> {
     (word > 0 && ends && length <= MAX_TOKEN_BYTES).then_some(length)
 }
 
-/// Class and length of the grapheme that `text` (never empty) begins with.
+/// Class and length of the first grapheme of `text`, which must not be empty.
 fn first_grapheme(text: &str) -> (Class, usize) {
     let mut chars = text.chars();
     let first = chars.next().unwrap_or_default();
@@ -113,18 +113,18 @@ fn first_grapheme(text: &str) -> (Class, usize) {
         return (class_of(first), length);
     }
     let grapheme = text.graphemes(true).next().unwrap_or(text);
-    // A mark may sit on a space; then it is the mark that counts.
+    // A mark may be combined with a space; then the mark decides.
     let class = grapheme.chars().map(class_of).find(|class| *class != Class::Space);
     (class.unwrap_or(Class::Space), grapheme.len())
 }
 
-/// Whether a character shares no grapheme with another of these, CR LF aside: most of all text, for which the
-/// Unicode standard's rules of graphemes (UAX 29) need not be asked.
+/// Whether a character shares no grapheme with another of these, CR LF aside. This holds for most text, which skips
+/// the grapheme rules of the Unicode standard (UAX 29).
 fn joins_none(c: char) -> bool {
     matches!(c,
-        // ASCII to IPA, Greek and Cyrillic, but for combining marks
+        // ASCII to IPA, Greek and Cyrillic, except combining marks
         '\0'..='\u{02FF}' | '\u{0370}'..='\u{0482}' | '\u{048A}'..='\u{0590}'
-        // punctuation, currencies, letters like symbols, arrows, mathematics, dingbats
+        // punctuation, currencies, letterlike symbols, arrows, mathematics, dingbats
         | '\u{2010}'..='\u{2027}' | '\u{2030}'..='\u{205E}' | '\u{2070}'..='\u{20CF}' | '\u{2100}'..='\u{2BFF}'
         // CJK punctuation, kana, ideographs
         | '\u{3000}'..='\u{3029}' | '\u{3030}'..='\u{3098}' | '\u{309B}'..='\u{312F}' | '\u{3400}'..='\u{4DBF}'
@@ -158,8 +158,8 @@ fn is_ideograph(c: char) -> bool {
         | '\u{FF66}'..='\u{FF9F}' | '\u{1AFF0}'..='\u{1B16F}' | '\u{20000}'..='\u{3FFFF}')
 }
 
-/// A mark that stands alone, at the start of a text or behind a control character: such a grapheme holds
-/// nothing but marks. Elsewhere a mark belongs to the grapheme before it and this is not asked.
+/// A mark, which starts a word only at the start of a text or after a control character: elsewhere it is part of the
+/// grapheme before it.
 fn is_mark(c: char) -> bool {
     c.general_category_group() == GeneralCategoryGroup::Mark && !matches!(c, '\u{FE00}'..='\u{FE0F}')
 }
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_to_join_none_joins_none() {
+    fn a_character_that_joins_none_shares_no_grapheme() {
         let all: Vec<char> = (1..=0x10_FFFF).filter_map(char::from_u32).filter(|c| joins_none(*c)).collect();
         let of_all_kinds = ['a', '\u{ad}', '\u{a9}', 'я', '→', '☎', '日', 'か', 'ー', '１'];
 

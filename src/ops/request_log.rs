@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use tracing::{Level, debug, enabled, info};
-use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
 use super::exchange::{Closed, Observer};
 use crate::engine::Usage;
@@ -64,23 +63,13 @@ impl Observer for RequestLog {
     }
 }
 
-/// User text for a log; most of it needs no escapes.
+/// User text for a log, where no character of it can end the line, hide, or reorder what stands there. Most of it needs no
+/// escapes.
 fn escaped(text: &str) -> Cow<'_, str> {
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return text.into();
     }
-    text.chars()
-        .fold(String::new(), |mut escaped, c| {
-            use GeneralCategory::{Control, Format, LineSeparator, ParagraphSeparator};
-            // Controls, format characters (invisible, or reordering what is visible), and what breaks a line.
-            if matches!(c.general_category(), Control | Format | LineSeparator | ParagraphSeparator) {
-                escaped.extend(c.escape_unicode());
-            } else {
-                escaped.push(c);
-            }
-            escaped
-        })
-        .into()
+    text.escape_debug().to_string().into()
 }
 
 fn milliseconds(duration: Duration) -> f64 {
@@ -96,6 +85,6 @@ mod tests {
     fn user_text_cannot_break_or_disguise_a_log_line() {
         let escaped = escaped("a\nb\u{1b}[31m\u{202e}\u{61c}\u{e0041}é");
 
-        assert_eq!(escaped, "a\\u{a}b\\u{1b}[31m\\u{202e}\\u{61c}\\u{e0041}é");
+        assert_eq!(escaped, "a\\nb\\u{1b}[31m\\u{202e}\\u{61c}\\u{e0041}é");
     }
 }

@@ -1,4 +1,4 @@
-//! Directives: what a request asks of its own simulation, in headers, gRPC metadata or its body.
+//! Directives: how a request changes its own simulation, by headers, gRPC metadata or its body.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use axum::http::HeaderMap;
 use crate::error::{InvalidRequest, shown};
 use crate::units;
 
-/// What one request asks of the simulation.
+/// The directives of one request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Directives {
     /// Time to first token.
     pub ttft: Option<Duration>,
     /// Time between two tokens.
     pub itl: Option<Duration>,
-    /// The status of a failure instead of an answer.
+    /// The status of a failure to return instead of an answer.
     pub status: Option<u16>,
 }
 
@@ -23,8 +23,8 @@ impl Directives {
     /// Reads `x-mock-ttft`, `x-mock-itl` and `x-mock-status`.
     ///
     /// # Errors
-    /// A value that is not a duration, or not the status of a failure (400 to 599), and a second one; the header
-    /// is the `param`.
+    /// A value that is not a duration, or not the status of a failure (400 to 599), or a repeated header; `param` is
+    /// the header.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Result<Self, InvalidRequest> {
         let text = |name: &str| -> Result<Option<&str>, InvalidRequest> {
             let mut values = headers.get_all(name).iter();
@@ -51,7 +51,7 @@ impl Directives {
     /// Reads the `simulation` object of a body.
     ///
     /// # Errors
-    /// As for headers; the `param` is the place in the body.
+    /// As for headers; `param` is the path in the body.
     pub(crate) fn from_body(
         ttft: Option<&str>,
         itl: Option<&str>,
@@ -64,7 +64,7 @@ impl Directives {
         })
     }
 
-    /// These directives, and where one is absent the `weaker` one.
+    /// These directives; absent ones are taken from `weaker`.
     #[must_use]
     pub(crate) fn or(self, weaker: Self) -> Self {
         Self {
@@ -75,7 +75,7 @@ impl Directives {
     }
 }
 
-/// As `x-mock-applied` writes them: `ttft=50ms, itl=0s`.
+/// The value of `x-mock-applied`: `ttft=50ms, itl=0s`.
 impl fmt::Display for Directives {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let delay = |name: &str, delay: Option<Duration>| {

@@ -1,4 +1,4 @@
-//! How an answer is paced and how it is to misbehave: what is asked for ([`Directives`]) and what is done ([`Plan`]).
+//! How an answer is paced and which faults it gets: what the caller asks ([`Directives`]) and what is done ([`Plan`]).
 
 mod directives;
 
@@ -37,24 +37,24 @@ pub struct SimulationOptions {
 /// An option that is on or off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Switch {
-    /// In force.
+    /// Enabled.
     On,
-    /// Not in force.
+    /// Disabled.
     Off,
 }
 
-/// What is done with one request, beside answering it.
+/// The simulation of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
-    /// When its tokens leave.
+    /// When its tokens are sent.
     pub pacing: Pacing,
 }
 
 impl Plan {
-    /// The server's `options`, changed as `asked`.
+    /// The server's `options`, overridden by `asked`.
     ///
     /// # Errors
-    /// The failure that was asked for.
+    /// The requested failure.
     pub(crate) fn new(options: &SimulationOptions, asked: Directives) -> Result<Self, ApiError> {
         if let Some(status) = asked.status {
             return Err(ApiError::Simulated(status));
