@@ -1,11 +1,13 @@
 //! The messages of a conversation: reading them from JSON, and checking them for both protocols.
 
+use std::collections::HashMap;
+
 use super::Read;
 use super::check::{self, empty_array};
 use super::fields::FromJson;
 use super::json::{Node, Object};
 use super::tools::{read_called, read_calls};
-use crate::engine::{Audio, CallKind, Content, File, Image, Message, Part, Role};
+use crate::engine::{Audio, CallKind, Content, File, Image, Message, Part, Role, ToolCall};
 use crate::error::{InvalidRequest, shown};
 
 /// Checks that a message has what its role requires.
@@ -65,36 +67,39 @@ fn check_name(name: &str, param: String) -> Read<()> {
 /// # Errors
 /// The first tool message without its call, or the first message that leaves a call unanswered.
 pub(crate) fn check_tool_messages(messages: &[Message]) -> Read<()> {
-    let mut open: Vec<&str> = Vec::new();
-    let mut may_answer: Vec<&str> = Vec::new();
+    // The calls of the last assistant message, and whether each is answered: looked up, as both may be thousands.
+    let mut calls: HashMap<&str, bool> = HashMap::new();
+    let mut caller: &[ToolCall] = &[];
     for (index, message) in messages.iter().enumerate() {
         if message.role == Role::Tool {
             let id = message.tool_call_id.as_deref().unwrap_or_default();
-            if !may_answer.contains(&id) {
+            let Some(is_answered) = calls.get_mut(id) else {
                 let sentence = "Invalid parameter: messages with role 'tool' must be a response to a preceeding \
                                 message with 'tool_calls'.";
                 return Err(out_of_order(index, sentence.to_owned()));
-            }
-            open.retain(|call| *call != id);
+            };
+            *is_answered = true;
             continue;
         }
-        check_answered(&open, index)?;
-        may_answer = message.tool_calls.iter().filter_map(|call| call.id.as_deref()).collect();
-        open.clone_from(&may_answer);
+        check_answered(caller, &calls, index)?;
+        caller = &message.tool_calls;
+        calls = caller.iter().filter_map(|call| Some((call.id.as_deref()?, false))).collect();
     }
-    check_answered(&open, messages.len().saturating_sub(1))
+    check_answered(caller, &calls, messages.len().saturating_sub(1))
 }
 
-fn check_answered(open: &[&str], index: usize) -> Read<()> {
-    if open.is_empty() {
+fn check_answered(caller: &[ToolCall], calls: &HashMap<&str, bool>, index: usize) -> Read<()> {
+    let ids = caller.iter().filter_map(|call| call.id.as_deref());
+    let unanswered: Vec<_> = ids.filter(|id| calls.get(id) == Some(&false)).collect();
+    if unanswered.is_empty() {
         return Ok(());
     }
-    let calls = shown(&open.join(", "));
+    let unanswered = shown(&unanswered.join(", "));
     Err(out_of_order(
         index,
         format!(
             "An assistant message with 'tool_calls' must be followed by tool messages responding to each \
-             'tool_call_id'. The following tool_call_ids did not have response messages: {calls}"
+             'tool_call_id'. The following tool_call_ids did not have response messages: {unanswered}"
         ),
     ))
 }

@@ -42,6 +42,8 @@ pub(super) struct RunningChoice {
     /// Bytes of the others, which are all text.
     held_bytes: usize,
     end: Option<End>,
+    /// Whether the reply has been given more than once, so that it cost more than its engine knows.
+    has_repeated: bool,
 }
 
 /// Why reading from the source ended.
@@ -70,6 +72,7 @@ impl RunningChoice {
             cleared: 0,
             held_bytes: 0,
             end: None,
+            has_repeated: false,
         }
     }
 
@@ -102,7 +105,7 @@ impl RunningChoice {
 
     /// The usage that the engine reported; `None` if the choice was cut, as that counts tokens that were not sent.
     pub(super) fn usage(&self) -> Option<Usage> {
-        self.source.usage().filter(|_| matches!(self.end, Some(End::Source)))
+        self.source.usage().filter(|_| matches!(self.end, Some(End::Source)) && !self.has_repeated)
     }
 
     /// Takes one token from the source; at its end or at a bound, sets `end` and returns `None`.
@@ -112,7 +115,7 @@ impl RunningChoice {
             match ready!(self.source.poll_token(cx)) {
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 Some(Ok(token)) => break Some(token),
-                None if self.goes_on() && self.source.repeat() => {}
+                None if self.goes_on() && self.source.repeat() => self.has_repeated = true,
                 None => break None,
             }
         };

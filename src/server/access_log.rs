@@ -136,7 +136,7 @@ const GRPC: &[u8] = b"application/grpc";
 fn rendered(exchange: &Exchange, mut response: Response<Body>) -> Response<Body> {
     let Some(error) = response.extensions_mut().remove::<ApiError>() else { return response };
     exchange.note_error(&error);
-    match exchange.route().dialect {
+    let rendered = match exchange.route().dialect {
         Dialect::OpenAi => {
             let mut rendered = http::error::response(&error);
             // Set by the router, which knows the allowed methods.
@@ -146,7 +146,17 @@ fn rendered(exchange: &Exchange, mut response: Response<Body>) -> Response<Body>
             rendered
         }
         Dialect::Grpc => grpc::status::response(error),
+    };
+    if exchange.method() == Method::HEAD { without_body(rendered) } else { rendered }
+}
+
+/// The answer to a HEAD request. axum empties its own; on HTTP/2 hyper sends what is left, which is a protocol error.
+fn without_body(response: Response<Body>) -> Response<Body> {
+    let (mut head, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
+    Response::from_parts(head, Body::empty())
 }
 
 /// A panic that was caught around a call.

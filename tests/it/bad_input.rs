@@ -290,3 +290,16 @@ async fn user_text_in_an_error_is_truncated() {
 
     assert!(error["message"].as_str().expect("text").len() < 1000);
 }
+
+#[tokio::test]
+async fn a_refused_head_request_has_no_body_on_either_version_of_http() {
+    let server = start(bare_echo()).await;
+    let http2 = reqwest::Client::builder().http2_prior_knowledge().build().expect("a client");
+
+    for client in [reqwest::Client::new(), http2] {
+        let url = server.base_url().replace("/v1", "/nothing");
+        let response = client.head(url).send().await.expect("an answer");
+        assert_eq!(response.status(), 404);
+        assert!(response.bytes().await.expect("an end").is_empty());
+    }
+}

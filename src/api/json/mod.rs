@@ -100,7 +100,7 @@ impl<'a, 'p> Node<'a, 'p> {
         if !is_depth_bounded(text, MAX_DEPTH - above) {
             return Err(malformed(format_args!("it is nested deeper than {MAX_DEPTH} levels")));
         }
-        Ok(Self { text: text.trim_ascii(), path: Path::Root(name), validation })
+        Ok(Self { text: text.trim_matches([' ', '\t', '\n', '\r']), path: Path::Root(name), validation })
     }
 
     /// Whether to accept what the API's schema allows, even where the API itself rejects it.

@@ -21,7 +21,7 @@ use super::request_body::{ReadsBody, Received};
 use super::response_body::ResponseBody;
 use super::stall::StallWatch;
 use super::{Context, ServeError, close_after};
-use crate::ops::lifecycle::{Deadline, Phase};
+use crate::ops::lifecycle::Phase;
 
 /// The largest request head, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
@@ -89,6 +89,8 @@ where
     let mut leaving = pin!(leaving(&state).fuse());
     loop {
         tokio::select! {
+            // The connection first: it reads what has arrived, and `leaving` has to know of a head among that.
+            biased;
             ended = connection.as_mut() => return Ok(ended?),
             () = state.stall.stalled(limits.reader_timeout) => return Err("its client read nothing".into()),
             () = &mut leaving => connection.as_mut().graceful_shutdown(),
@@ -105,9 +107,6 @@ async fn answer(
         state.context.answer(request, Received::Connection(Arc::clone(&state) as Arc<_>)).await;
     if state.is_last.load(Ordering::Relaxed) || state.context.lifecycle().is_closing() {
         close_after(&mut response);
-    }
-    if let Some(Deadline(deadline)) = response.extensions().get() {
-        state.stall.ends_at(*deadline);
     }
     let stall = Arc::clone(&state.stall);
     Ok(response.map(|body| ResponseBody::http1(body, stall, (open, reservation))))
