@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::{env, fs};
 
-const PROTOS: [&str; 2] = ["tokenecho/v1/chat.proto", "tokenecho/v1/models.proto"];
+const PROTOS: [&str; 3] =
+    ["tokenecho/v1/chat.proto", "tokenecho/v1/models.proto", "grpc/health/v1/health.proto"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     compile_protos()?;

@@ -52,14 +52,23 @@ pub enum ApiError {
         /// The largest body, in bytes.
         limit: u64,
     },
+    /// The request needs more memory than all requests may use together, so trying again cannot help.
+    #[error("The request needs more memory than the {limit} bytes that this server has for all requests")]
+    NeverFits {
+        /// The memory of all requests together, in bytes.
+        limit: u64,
+    },
+    /// A gRPC message is marked as compressed, but the call names no encoding.
+    #[error("The message is compressed, but the call has no 'grpc-encoding'")]
+    UnnamedEncoding,
     /// A content type or encoding that the server does not support.
     #[error("{0}")]
     UnsupportedMediaType(String),
     /// A limit of this server is reached; the same request may pass later.
-    #[error("Rate limit reached: {what}. Try again in {} s.", retry_after.as_secs_f64())]
+    #[error("{what}. Try again in {} s.", retry_after.as_secs_f64())]
     RateLimited {
-        /// What exceeds the limit.
-        what: &'static str,
+        /// Which limit is reached, as a sentence without its full stop.
+        what: String,
         /// How long to wait before trying again.
         retry_after: Duration,
     },
@@ -69,7 +78,7 @@ pub enum ApiError {
     /// The server is shutting down.
     #[error("The server is shutting down, try again on another connection")]
     Draining,
-    /// The caller asked for this failure (`x-mock-status`); it looks like the real one with its status.
+    /// The caller asked for a failure with this status (`x-mock-status`); [`SIMULATED`] has its code.
     #[error("This failure with status {0} was asked for by the request")]
     Simulated(u16),
     /// An engine's own failure.
@@ -166,6 +175,7 @@ pub struct Facts {
 
 const INVALID_REQUEST: &str = "invalid_request_error";
 const SERVER_ERROR: &str = "server_error";
+const RATE_LIMITED: &str = "requests";
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl ApiError {
@@ -175,56 +185,95 @@ impl ApiError {
             Self::InvalidRequest(invalid) => {
                 Facts { param: invalid.param.clone(), ..facts(400, INVALID_REQUEST, invalid.code) }
             }
-            Self::MissingKey | Self::WrongKey => facts(401, INVALID_REQUEST, Some("invalid_api_key")),
+            Self::MissingKey => facts(401, INVALID_REQUEST, None),
+            Self::WrongKey => facts(401, INVALID_REQUEST, Some("invalid_api_key")),
             Self::ModelNotFound(_) => facts(404, INVALID_REQUEST, Some("model_not_found")),
-            Self::UnknownUrl { .. } => facts(404, INVALID_REQUEST, Some("unknown_url")),
+            Self::UnknownUrl { .. } => facts(404, INVALID_REQUEST, None),
             Self::MethodNotSupported { .. } => facts(405, INVALID_REQUEST, Some("method_not_supported")),
             Self::BodyTimeout { .. } => facts(408, INVALID_REQUEST, Some("request_timeout")),
-            Self::TooLarge { .. } => facts(413, INVALID_REQUEST, Some("request_too_large")),
+            Self::TooLarge { .. } | Self::NeverFits { .. } => {
+                facts(413, INVALID_REQUEST, Some("request_too_large"))
+            }
+            Self::UnnamedEncoding => facts(400, INVALID_REQUEST, Some("unnamed_encoding")),
             Self::UnsupportedMediaType(_) => facts(415, INVALID_REQUEST, Some("unsupported_media_type")),
             Self::RateLimited { retry_after, .. } => Facts {
                 retry_after: Some(*retry_after),
-                ..facts(429, "requests", Some("rate_limit_exceeded"))
+                ..facts(429, RATE_LIMITED, Some("rate_limit_exceeded"))
             },
             Self::DeadlineExceeded => facts(504, SERVER_ERROR, Some("timeout")),
             Self::Draining => {
                 Facts { retry_after: Some(RETRY_AFTER), ..facts(503, SERVER_ERROR, Some("shutting_down")) }
             }
-            Self::Simulated(status) => match Self::usual(*status) {
-                Some(usual) => usual.facts(),
-                None if *status < 500 => facts(*status, INVALID_REQUEST, None),
-                None => facts(*status, SERVER_ERROR, None),
-            },
+            Self::Simulated(status) => simulated(*status),
             Self::Custom(custom) => custom.facts.clone(),
             Self::Internal => facts(500, SERVER_ERROR, Some("internal_error")),
         }
     }
 
-    /// The failure for too many `what` at once, with a retry after one second.
-    pub fn too_many(what: &'static str) -> Self {
-        Self::RateLimited { what, retry_after: RETRY_AFTER }
+    /// The failure where `what` is the limit that is reached, with a retry after one second.
+    pub fn too_many(what: impl Into<String>) -> Self {
+        Self::RateLimited { what: what.into(), retry_after: RETRY_AFTER }
     }
 
-    /// The failure that usually has this status, for requests of a failure by its number.
-    pub fn usual(status: u16) -> Option<Self> {
-        Some(match status {
-            400 => {
-                InvalidRequest { message: "Invalid request".into(), param: None, code: Some("invalid_value") }
-                    .into()
+    /// What it is in a word or two, for logs: its code, where the API has one.
+    pub fn name(&self) -> Cow<'static, str> {
+        match self {
+            Self::MissingKey => "no key".into(),
+            Self::UnknownUrl { .. } => "unknown path".into(),
+            Self::Simulated(status) => format!("asked for: status={status}").into(),
+            _ => {
+                let facts = self.facts();
+                facts.code.unwrap_or(facts.kind)
             }
-            401 => Self::WrongKey,
-            404 => Self::ModelNotFound(String::new()),
-            405 => Self::MethodNotSupported { method: String::new(), path: String::new() },
-            408 => Self::BodyTimeout { limit: Duration::ZERO },
-            413 => Self::TooLarge { limit: 0 },
-            415 => Self::UnsupportedMediaType(String::new()),
-            429 => Self::RateLimited { what: "requests", retry_after: RETRY_AFTER },
-            500 => Self::Internal,
-            503 => Self::Draining,
-            504 => Self::DeadlineExceeded,
-            _ => return None,
-        })
+        }
     }
+}
+
+/// The statuses that a request may ask for and that have a name, with `error.code`. Others, from 400 to 599, have none.
+pub const SIMULATED: &[(u16, &str)] = &[
+    (400, "bad_request"),
+    (401, "invalid_api_key"),
+    (402, "payment_required"),
+    (403, "forbidden"),
+    (404, "not_found"),
+    (405, "method_not_supported"),
+    (406, "not_acceptable"),
+    (408, "request_timeout"),
+    (409, "conflict"),
+    (410, "gone"),
+    (412, "precondition_failed"),
+    (413, "request_too_large"),
+    (415, "unsupported_media_type"),
+    (416, "range_not_satisfiable"),
+    (418, "im_a_teapot"),
+    (422, "unprocessable_entity"),
+    (423, "locked"),
+    (424, "failed_dependency"),
+    (425, "too_early"),
+    (429, "rate_limit_exceeded"),
+    (431, "request_header_fields_too_large"),
+    (451, "unavailable_for_legal_reasons"),
+    (499, "client_closed_request"),
+    (500, "internal_error"),
+    (501, "not_implemented"),
+    (502, "bad_gateway"),
+    (503, "service_unavailable"),
+    (504, "gateway_timeout"),
+    (507, "insufficient_storage"),
+    (529, "overloaded"),
+];
+
+fn simulated(status: u16) -> Facts {
+    let kind = match status {
+        429 => RATE_LIMITED,
+        529 => "overloaded_error",
+        _ if status < 500 => INVALID_REQUEST,
+        _ => SERVER_ERROR,
+    };
+    let code = SIMULATED.iter().find(|(named, _)| *named == status).map(|(_, code)| *code);
+    // The statuses after which clients try again.
+    let retry_after = matches!(status, 429 | 503).then_some(RETRY_AFTER);
+    Facts { retry_after, ..facts(status, kind, code) }
 }
 
 fn facts(status: u16, kind: &'static str, code: Option<&'static str>) -> Facts {

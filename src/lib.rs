@@ -137,6 +137,14 @@ pub mod pb {
 
     tonic::include_proto!("tokenecho.v1");
 
-    /// The descriptors of all messages and services, as reflection reports them.
+    /// `grpc.health.v1`, with the List that tonic-health does not have.
+    pub mod health {
+        tonic::include_proto!("grpc.health.v1");
+    }
+
+    /// Our services, by their full names.
+    pub const SERVICES: [&str; 2] = ["tokenecho.v1.ChatService", "tokenecho.v1.ModelService"];
+
+    /// The descriptors of all messages and services, health included.
     pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("tokenecho");
 }

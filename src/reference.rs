@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::config::Config;
-use crate::error::{ApiError, InvalidRequest};
+use crate::error::{ApiError, InvalidRequest, SIMULATED};
 use crate::grpc::status;
 
 const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
@@ -16,7 +16,13 @@ const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
 fn the_tables_of_the_readme_are_those_of_the_code() {
     let text = std::fs::read_to_string(README).expect("README.md");
     let mut expected = text.clone();
-    for (name, table) in [("options", options()), ("limits", limits()), ("failures", failures())] {
+    let tables = [
+        ("options", options()),
+        ("limits", limits()),
+        ("failures", failures()),
+        ("simulated failures", simulated()),
+    ];
+    for (name, table) in tables {
         let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- end of {name} -->"));
         let from = expected.find(&begin).expect("a marker") + begin.len();
         let to = from + expected[from..].find(&end).expect("its end");
@@ -110,12 +116,26 @@ fn all_failures() -> Vec<(&'static str, ApiError)> {
         ("unknown method", ApiError::MethodNotSupported { method: nothing(), path: nothing() }),
         ("body too slow", ApiError::BodyTimeout { limit: Duration::ZERO }),
         ("body too large", ApiError::TooLarge { limit: 0 }),
+        ("more memory than all requests may use", ApiError::NeverFits { limit: 0 }),
         ("wrong content type, encoded body", ApiError::UnsupportedMediaType(nothing())),
-        ("too much at once", ApiError::too_many("")),
+        ("a compressed message without `grpc-encoding`", ApiError::UnnamedEncoding),
+        ("too much at once", ApiError::too_many(String::new())),
         ("the call's deadline", ApiError::DeadlineExceeded),
         ("draining", ApiError::Draining),
         ("a defect", ApiError::Internal),
     ]
+}
+
+/// What a request gets that asks for a failure.
+fn simulated() -> String {
+    let mut table = "| status | `type` / `code` | gRPC |\n|---|---|---|\n".to_owned();
+    for (status, code) in SIMULATED {
+        let error = ApiError::Simulated(*status);
+        let kind = error.facts().kind;
+        let grpc = status::facts_of(status::code(&error)).0;
+        let _ = writeln!(table, "| {status} | `{kind}` / `{code}` | {grpc} |");
+    }
+    table
 }
 
 fn failures() -> String {
@@ -124,15 +144,14 @@ fn failures() -> String {
             .to_owned();
     for (what, error) in all_failures() {
         let facts = error.facts();
-        // Over HTTP the caller has no deadline.
-        let http =
-            if matches!(error, ApiError::DeadlineExceeded) { "–".into() } else { facts.status.to_string() };
+        let is_grpc_only = matches!(error, ApiError::DeadlineExceeded | ApiError::UnnamedEncoding);
+        let http = if is_grpc_only { "–".into() } else { facts.status.to_string() };
         let code = match &error {
             ApiError::InvalidRequest(_) => "the API's code, with `param`".to_owned(),
             _ => facts.code.map_or("null".into(), |code| format!("`{code}`")),
         };
         let (grpc, details) =
-            (status::spelled(status::code(&error)), status::detail_names(&error).join(", "));
+            (status::facts_of(status::code(&error)).0, status::detail_names(&error).join(", "));
         let _ = writeln!(table, "| {what} | {http} | `{}` / {code} | {grpc} | {details} |", facts.kind);
     }
     table

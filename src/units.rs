@@ -10,12 +10,20 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// # Errors
 /// A sentence with what was expected.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let duration = humantime::parse_duration(text)
-        .map_err(|_| format!("`{text}` is not a duration with a unit, such as 50ms or 2s"))?;
+    let duration = any_duration(text)?;
     if duration > LONGEST {
         return Err(format!("`{text}` is longer than a day"));
     }
     Ok(duration)
+}
+
+/// Reads a duration with its unit, however long it is.
+///
+/// # Errors
+/// A sentence with what was expected.
+pub(crate) fn any_duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|_| format!("`{text}` is not a duration with a unit, such as 50ms or 2s"))
 }
 
 /// Reads a time to wait for something, which must not be zero.
@@ -32,6 +40,28 @@ pub(crate) fn patience(text: &str) -> Result<Duration, String> {
 /// Writes a duration with its units, as [`duration`] reads it.
 pub(crate) fn shown(duration: Duration) -> impl std::fmt::Display {
     humantime::format_duration(duration)
+}
+
+/// Writes a duration for people, with a space before each unit: `20 ms`, `1 s 500 ms`.
+pub(crate) fn spaced(duration: Duration) -> String {
+    let shown = shown(duration).to_string();
+    let unit = |at: usize| shown[at..].starts_with(char::is_alphabetic);
+    let mut spaced = String::new();
+    for (at, c) in shown.char_indices() {
+        if at > 0 && unit(at) && !unit(at - 1) {
+            spaced.push(' ');
+        }
+        spaced.push(c);
+    }
+    spaced
+}
+
+/// Writes a size in bytes with its largest binary unit that leaves a whole number: `512 MiB`.
+pub(crate) fn shown_size(bytes: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let unit = units.into_iter().find(|(unit, _)| bytes >= *unit && bytes % unit == 0);
+    let (unit, name) = unit.unwrap_or((1, "bytes"));
+    format!("{} {name}", bytes / unit)
 }
 
 /// Reads a size in bytes with its unit, binary (`KiB`, `MiB`, `GiB`) or decimal (`kB`, `MB`, `GB`).
@@ -80,6 +110,15 @@ mod tests {
         assert!(duration("1000y").is_err());
         assert_eq!(size("0"), Ok(0));
         assert!(size("32").is_err());
+    }
+
+    #[test]
+    fn durations_and_sizes_are_written_for_people() {
+        assert_eq!(spaced(Duration::from_millis(20)), "20 ms");
+        assert_eq!(spaced(Duration::from_millis(61_500)), "1 m 1 s 500 ms");
+        assert_eq!(spaced(Duration::ZERO), "0 s");
+        assert_eq!(shown_size(512 << 20), "512 MiB");
+        assert_eq!(shown_size(1500), "1500 bytes");
     }
 
     #[test]

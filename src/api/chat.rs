@@ -227,7 +227,7 @@ impl ChatRequest {
 
 impl ApiRequest for ChatRequest {
     fn directives(&self) -> Directives {
-        self.simulation.unwrap_or_default()
+        self.simulation.clone().unwrap_or_default()
     }
 
     fn check(self, default_model: &str, validation: Validation) -> Read<GenerationRequest> {
@@ -384,18 +384,12 @@ impl FromJson for Prediction {
     }
 }
 
-fields! {
-    /// The fields of the `simulation` object.
-    struct SimulationFields {
-        ttft: Option<String>;
-        itl: Option<String>;
-        status: Option<i64>;
-    }
-}
-
 impl FromJson for Directives {
     fn from_json(node: &Node<'_, '_>) -> Read<Self> {
-        let SimulationFields { ttft, itl, status } = FromJson::from_json(node)?;
-        Self::from_body(ttft.as_deref(), itl.as_deref(), status)
+        let object = node.object(&["ttft", "itl", "status"])?;
+        let (ttft, itl) = (object.text("ttft")?, object.text("itl")?);
+        let directives =
+            Self::from_body(ttft.as_deref(), itl.as_deref(), object.read("status", |node| node.integer())?)?;
+        Ok(Self { ignored: object.unknown().map(Into::into), ..directives })
     }
 }

@@ -27,7 +27,7 @@ impl TypedValueParser for KeyParser {
     }
 }
 
-const NOT_A_KEY: &str = "a key has one or more visible ASCII characters";
+const NOT_A_KEY: &str = "a key is visible ASCII without spaces";
 
 /// An accepted key: its name and digest. The key itself is not kept.
 #[derive(Clone, PartialEq, Eq)]

@@ -40,7 +40,7 @@ pub struct AuthOptions {
     /// More keys: a file of lines `[NAME:]KEY`, or a directory whose files' names are the keys' names
     ///
     /// Blank lines and lines that begin with # are skipped, and in a directory names that begin with `..`. Changes are
-    /// read within five seconds, and at once on SIGHUP; after an invalid change the previous keys stay valid.
+    /// read every two seconds, and at once on SIGHUP; after an invalid change the previous keys stay valid.
     /// Example: --api-key-file /etc/tokenecho/keys
     #[arg(long, value_name = "PATH", hide_short_help = true)]
     pub api_key_file: Option<PathBuf>,

@@ -1,12 +1,14 @@
-//! The output at startup: the server's addresses, and example calls to paste.
+//! The output at startup: the server's addresses and settings, and example calls to paste.
 
 use tracing::info;
 
 use crate::auth::ApiKeys;
+use crate::config::Config;
 use crate::server::{Addresses, Server};
 use crate::units;
+use crate::version::VERSION;
 
-/// Logs the addresses and settings of `server`.
+/// Logs the addresses and settings of `server`, as one record for machines.
 pub(super) fn log(server: &Server) {
     let config = server.config();
     let Addresses { api, grpc, admin } = server.addresses();
@@ -29,28 +31,72 @@ pub(super) fn log(server: &Server) {
         models,
         ttft = %units::shown(config.service.simulation.ttft),
         itl = %units::shown(config.service.simulation.itl),
-        "tokenecho {} is ready", crate::version::VERSION
+        "tokenecho {VERSION} is ready"
     );
 }
 
-/// Example calls to paste. Configured keys are not shown.
-pub(super) fn calls(server: &Server) -> String {
+/// The same for people, in two lines, and example calls to paste. Configured keys are not shown.
+pub(super) fn text(server: &Server) -> String {
+    let name = format!("tokenecho {VERSION}");
+    let addresses = [
+        Some(server.base_url()),
+        server.addresses().grpc.map(|grpc| format!("gRPC {grpc}")),
+        server.admin_url().map(|admin| format!("metrics {admin}/metrics")),
+    ];
+    let config = server.config();
+    let settings = [keys(server.keys()), models(config), pacing(config)];
+    let addresses = addresses.into_iter().flatten().collect::<Vec<_>>().join(GAP);
+    let indent = " ".repeat(name.len());
+    format!("{name}{GAP}{addresses}\n{indent}{GAP}{}\n{}\n", settings.join(GAP), calls(server))
+}
+
+const GAP: &str = "   ";
+
+fn keys(keys: &ApiKeys) -> String {
+    match (keys, keys.count()) {
+        (ApiKeys::Only(_), 1) => "1 key".into(),
+        (ApiKeys::Only(_), count) => format!("{count} keys"),
+        (ApiKeys::Any, _) => "any key".into(),
+        (ApiKeys::Open, _) => "no key needed".into(),
+    }
+}
+
+fn models(config: &Config) -> String {
+    match config.service.models.model.as_slice() {
+        [] => "any model".into(),
+        [model] => format!("model {model}"),
+        models => format!("models {}", models.join(", ")),
+    }
+}
+
+fn pacing(config: &Config) -> String {
+    let (ttft, itl) = (config.service.simulation.ttft, config.service.simulation.itl);
+    let first = if ttft.is_zero() { "at once".into() } else { format!("after {}", units::spaced(ttft)) };
+    if itl.is_zero() {
+        format!("all tokens {first}")
+    } else {
+        format!("first token {first}, then every {}", units::spaced(itl))
+    }
+}
+
+/// Example calls, which work as they are where no key is configured. A key that the shell already has stays.
+fn calls(server: &Server) -> String {
     let key = if matches!(server.keys(), ApiKeys::Only(_)) { "YOUR_KEY" } else { "any" };
     let base = server.base_url();
     let grpc = server.grpc_endpoint();
     let grpc = grpc.trim_start_matches("http://");
+    let model = serde_json::Value::from(server.default_model()).to_string().replace('\'', r"'\''");
     format!(
         r#"
-  export OPENAI_BASE_URL={base} OPENAI_API_KEY={key}
+  export OPENAI_BASE_URL={base} OPENAI_API_KEY="${{OPENAI_API_KEY:-{key}}}"
 
   curl -N $OPENAI_BASE_URL/chat/completions -H "Authorization: Bearer $OPENAI_API_KEY" \
     -H 'Content-Type: application/json' \
-    -d '{{"model":"mock-gpt-model","stream":true,"messages":[{{"role":"user","content":"Hello there"}}]}}'
+    -d '{{"model":{model},"stream":true,"messages":[{{"role":"user","content":"Hello there"}}]}}'
 
   grpcurl -plaintext -H "authorization: Bearer $OPENAI_API_KEY" \
     -d '{{"messages":[{{"role":"ROLE_USER","text":"Hello there"}}]}}' \
     {grpc} tokenecho.v1.ChatService/StreamChatCompletion
-
 "#
     )
 }

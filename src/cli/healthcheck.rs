@@ -11,10 +11,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tonic_health::pb::health_check_response::ServingStatus;
-use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use crate::config::{ListenerOptions, Port};
+use crate::pb::health::health_check_response::ServingStatus;
+use crate::pb::health::{HealthCheckRequest, HealthCheckResponse};
 
 /// How long to wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -51,9 +51,10 @@ async fn serve(config: Config, notes: Vec<String>) -> ExitCode {
     };
     match started {
         Ok(server) => {
-            greeting::log(&server);
             if server.config().log.log_format.is_text() {
-                logs.print(&greeting::calls(&server));
+                logs.print(&greeting::text(&server));
+            } else {
+                greeting::log(&server);
             }
             server.run(signals).await;
             ExitCode::SUCCESS

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use axum::http::{HeaderValue, Uri};
 use clap::builder::{BoolishValueParser, Resettable};
 
 use crate::units::duration;
@@ -20,7 +21,7 @@ pub struct ListenerOptions {
     /// Port of the API, both protocols; 0 for a free one
     ///
     /// Example: --port 8080
-    #[arg(long, value_name = "PORT", default_value_t = 8000, help_heading = Resettable::Reset)]
+    #[arg(long, value_name = "PORT", default_value_t = 8000, value_parser = port, help_heading = Resettable::Reset)]
     pub port: u16,
 
     /// A second such port; `off` for none
@@ -47,6 +48,13 @@ pub struct ListenerOptions {
     #[arg(long, default_value = "false", num_args = 0..=1, default_missing_value = "true", require_equals = true,
         value_name = "BOOL", value_parser = BoolishValueParser::new(), hide_short_help = true, hide_default_value = true)]
     pub api_metrics: bool,
+
+    /// A web page's origin that may call the API (repeatable), `*` for all, `off` for none [default: all with keys, pages of loopback hosts without]
+    ///
+    /// Browsers ask for this (CORS). Credentials such as cookies are never allowed.
+    /// Example: --allowed-origin https://app.example.com
+    #[arg(long, value_name = "ORIGIN|*|off", hide_short_help = true)]
+    pub allowed_origin: Vec<AllowedOrigin>,
 
     /// gRPC reflection: open to everyone, only with a key, or off
     ///
@@ -87,11 +95,60 @@ impl FromStr for Port {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "off" => Ok(Self::Off),
-            port => port
-                .parse()
-                .map(Self::At)
-                .map_err(|_| format!("`{text}` is not a port from 0 to 65535, nor off")),
+            number => port(number).map(Self::At).map_err(|error| error + ", nor off"),
         }
+    }
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| format!("`{text}` is not a port from 0 to 65535"))
+}
+
+/// A page that may call, by its origin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AllowedOrigin {
+    /// Pages of this origin, as browsers write it: `https://app.example.com`.
+    Origin(HeaderValue),
+    /// All pages.
+    Any,
+    /// No page.
+    Off,
+}
+
+impl AllowedOrigin {
+    /// The origin, where it is a single one.
+    pub(crate) fn header(&self) -> Option<HeaderValue> {
+        match self {
+            Self::Origin(origin) => Some(origin.clone()),
+            Self::Any | Self::Off => None,
+        }
+    }
+}
+
+impl FromStr for AllowedOrigin {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "*" => return Ok(Self::Any),
+            "off" => return Ok(Self::Off),
+            _ => {}
+        }
+        let invalid = || {
+            format!(
+                "`{text}` is not an origin such as https://app.example.com or http://localhost:3000, nor * or off"
+            )
+        };
+        let uri: Uri = text.parse().map_err(|_| invalid())?;
+        let (Some(scheme), Some(host)) = (uri.scheme_str(), uri.authority()) else { return Err(invalid()) };
+        let origin = format!("{scheme}://{host}");
+        if origin != text || host.as_str().contains('@') {
+            return Err(invalid());
+        }
+        // Browsers leave out the port that the scheme has anyway.
+        let port = if scheme == "https" { ":443" } else { ":80" };
+        let origin = origin.strip_suffix(port).unwrap_or(&origin).to_ascii_lowercase();
+        HeaderValue::from_str(&origin).map(Self::Origin).map_err(|_| invalid())
     }
 }
 

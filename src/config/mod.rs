@@ -11,10 +11,11 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
-use clap::{ArgAction, ArgMatches, Args, CommandFactory, Parser, Subcommand};
+use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-pub use listeners::{ListenerOptions, Port, Reflection};
+pub use listeners::{AllowedOrigin, ListenerOptions, Port, Reflection};
 
 // The modules' options, which `Config` gathers.
 pub use crate::api::Validation;
@@ -65,7 +66,8 @@ const EVERYWHERE: &str = "Every option is also a variable (--itl is TOKENECHO_IT
 #[derive(Parser)]
 #[command(
     name = "tokenecho", version = version::VERSION, long_version = version::LONG, about = ABOUT,
-    after_long_help = EVERYWHERE, args_conflicts_with_subcommands = true, disable_help_subcommand = true
+    after_long_help = EVERYWHERE, args_conflicts_with_subcommands = true,
+    override_usage = "tokenecho [OPTIONS] | tokenecho <COMMAND> [OPTIONS]"
 )]
 struct CommandLine {
     #[command(flatten)]
@@ -80,7 +82,6 @@ enum Command {
     #[command(after_long_help = EVERYWHERE)]
     Serve(Box<Config>),
     /// Check whether a running server is ready: exit 0 if so, else 1
-    #[command(after_long_help = EVERYWHERE)]
     Healthcheck {
         /// Use the gRPC health service
         #[arg(long)]
@@ -147,7 +148,7 @@ pub fn load(
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Loaded, LoadError> {
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
-    let matches = CommandLine::command().try_get_matches_from(&arguments).map_err(LoadError::CommandLine)?;
+    let matches = command_line().try_get_matches_from(&arguments).map_err(LoadError::CommandLine)?;
     let given = matches.subcommand().map_or(&matches, |(_, matches)| matches);
 
     let table = Table::new();
@@ -171,13 +172,28 @@ pub fn load(
     let fields =
         fields.iter().filter(|setting| !is_given(&setting.option) && !is_in_environment(&setting.option));
     arguments.extend(variables.chain(fields).flat_map(Setting::flags));
-    let line = CommandLine::try_parse_from(arguments).map_err(LoadError::CommandLine)?;
+    let line = command_line()
+        .try_get_matches_from(arguments)
+        .and_then(|matches| CommandLine::from_arg_matches(&matches))
+        .map_err(LoadError::CommandLine)?;
     let action = match line.command {
         None => Action::Serve(line.config),
         Some(Command::Serve(config)) => Action::Serve(*config),
         Some(Command::Healthcheck { grpc, config }) => Action::Healthcheck { config: *config, grpc },
     };
     Ok(Loaded { action, notes })
+}
+
+/// The command line, whose health check shows only the options that it reads. It takes all the others as well, so that it
+/// can be given the server's own variables and file.
+fn command_line() -> clap::Command {
+    const READ: [&str; 5] = ["config", "host", "port", "grpc_port", "grpc"];
+    CommandLine::command().mut_subcommand("healthcheck", |command| {
+        command.mut_args(|option| {
+            let is_read = READ.contains(&option.get_id().as_str());
+            option.hide(!is_read).hide_short_help(!is_read)
+        })
+    })
 }
 
 /// The errors in the text of a config file.
@@ -241,10 +257,16 @@ impl Table {
         &self,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> (Vec<Setting>, Vec<String>) {
-        let (mut settings, mut notes) = (Vec::new(), Vec::new());
+        let (mut settings, mut notes, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
         for (name, value) in environment {
             let Some(suffix) = name.strip_prefix("TOKENECHO_") else { continue };
-            let Some(option) = self.option(&suffix.to_ascii_lowercase().replace('_', "-")) else { continue };
+            let flag = suffix.to_ascii_lowercase().replace('_', "-");
+            let Some(option) = self.option(&flag) else {
+                if !is_set_by_others(suffix) {
+                    unknown.push(self.unknown(&name, &flag));
+                }
+                continue;
+            };
             // Templates render unset values as empty; only an empty prefix is a value.
             if value.is_empty() && option.get_long() != Some("reply-prefix") {
                 continue;
@@ -261,7 +283,22 @@ impl Table {
             let option = option.get_long().unwrap_or_default().to_owned();
             settings.push(Setting { option, values, place: name, line: 0 });
         }
+        if !unknown.is_empty() {
+            notes.push(format!("unknown variables are ignored: {}", unknown.join(", ")));
+        }
         (settings, notes)
+    }
+
+    /// An unknown variable, and the option that it may be meant for.
+    fn unknown(&self, name: &str, flag: &str) -> String {
+        let error = self.command.clone().try_get_matches_from([format!("--{flag}")]).err();
+        match error.as_ref().and_then(|error| error.get(ContextKind::SuggestedArg)) {
+            Some(ContextValue::String(nearest)) => {
+                let nearest = nearest.trim_start_matches("--").to_ascii_uppercase().replace('-', "_");
+                format!("{name} (did you mean TOKENECHO_{nearest}?)")
+            }
+            _ => name.to_owned(),
+        }
     }
 
     /// The error in a setting, if any.
@@ -277,6 +314,16 @@ impl Table {
         };
         Some(SettingError { place: setting.place.clone(), line: setting.line, message })
     }
+}
+
+/// Whether a variable, named without its `TOKENECHO_`, is one that Kubernetes sets for a Service named tokenecho, or the
+/// build for itself.
+fn is_set_by_others(suffix: &str) -> bool {
+    let is_numbered = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
+    suffix.starts_with("BUILD_")
+        || suffix == "SERVICE_HOST"
+        || suffix.starts_with("SERVICE_PORT")
+        || suffix.strip_prefix("PORT_").is_some_and(is_numbered)
 }
 
 #[cfg(test)]

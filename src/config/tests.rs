@@ -73,7 +73,7 @@ fn all_errors_of_file_and_environment_are_reported_at_once_with_their_places() {
         .expect_err("errors");
 
     insta::assert_snapshot!(errors.join("\n"), @r"
-    TOKENECHO_PORT: 99999 is not in 0..=65535
+    TOKENECHO_PORT: `99999` is not a port from 0 to 65535
     TOKENECHO_VALIDATION: invalid value 'hard' for '--validation <MODE>' [possible values: lenient, default, strict]
     c.yaml:1: itl: `soon` is not a duration with a unit, such as 50ms or 2s
     c.yaml:2: no-such: there is no such option

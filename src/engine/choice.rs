@@ -121,24 +121,31 @@ impl RunningChoice {
         };
         self.end = match &token {
             None => Some(End::Source),
-            Some(_) if self.taken == self.bounds.max_tokens => Some(End::length(Limit::Request)),
-            Some(token) if self.is_beyond_share(token) => Some(End::length(Limit::Server)),
-            Some(token) => {
-                self.taken += 1;
-                self.taken_bytes += token.delta.text().len();
-                None
-            }
+            Some(token) => self.limit_before(token).map(|by| End::Cut(FinishReason::Length { by })),
         };
-        Poll::Ready(if self.end.is_some() { None } else { token.map(Ok) })
+        if self.end.is_some() {
+            return Poll::Ready(None);
+        }
+        if let Some(token) = &token {
+            self.taken += 1;
+            self.taken_bytes += token.delta.text().len();
+        }
+        Poll::Ready(token.map(Ok))
     }
 
     fn goes_on(&self) -> bool {
         self.taken > 0 && (self.bounds.endless || self.taken < self.bounds.min_tokens)
     }
 
-    fn is_beyond_share(&self, token: &Token) -> bool {
-        let share = self.bounds.share;
-        self.taken == share.tokens || self.taken_bytes + token.delta.text().len() > share.bytes
+    /// The limit that leaves no room for one more token, if any.
+    fn limit_before(&self, token: &Token) -> Option<Limit> {
+        let Bounds { max_tokens, share, .. } = &self.bounds;
+        match self.taken {
+            taken if taken == *max_tokens => Some(Limit::Request),
+            taken if taken == share.tokens => Some(Limit::ServerTokens),
+            _ if self.taken_bytes + token.delta.text().len() > share.bytes => Some(Limit::ServerBytes),
+            _ => None,
+        }
     }
 
     fn look_for_stop(&mut self, token: Token) {
@@ -195,10 +202,4 @@ impl RunningChoice {
 
 fn first(text: &ByteString, bytes: usize) -> ByteString {
     text.slice_ref(&text[..bytes])
-}
-
-impl End {
-    fn length(by: Limit) -> Self {
-        Self::Cut(FinishReason::Length { by })
-    }
 }

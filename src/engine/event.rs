@@ -60,8 +60,10 @@ pub enum FinishReason {
 pub enum Limit {
     /// A limit of the request.
     Request,
-    /// A limit of the server, for all requests.
-    Server,
+    /// The server's limit of tokens.
+    ServerTokens,
+    /// The server's limit of bytes.
+    ServerBytes,
 }
 
 /// Token counts, as reported in `usage`.

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::Method;
+use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -26,11 +26,12 @@ use crate::service::{Call, Service};
 /// Serves one call.
 pub(super) async fn serve(State(service): State<Service>, request: Request, next: Next) -> Response {
     // Whatever fails here is left to the access log, which renders it as a status.
-    match serve_checked(&service, request, next).await {
-        Ok(response) => response,
-        Err(error) => error.into_response(),
-    }
+    let served = serve_checked(&service, request, next).await;
+    served.unwrap_or_else(IntoResponse::into_response)
 }
+
+/// The encodings of messages that calls may name, separated by commas; answers are always `identity`.
+pub(super) const ENCODINGS: &str = "identity,gzip";
 
 async fn serve_checked(service: &Service, request: Request, next: Next) -> Result<Response, ApiError> {
     check(&request)?;
@@ -69,15 +70,21 @@ fn check(request: &Request) -> Result<(), ApiError> {
         let (method, path) = (shown(request.method().as_str()), shown(request.uri().path()));
         return Err(ApiError::MethodNotSupported { method, path });
     }
-    for name in ["grpc-encoding", "content-encoding"] {
-        if request.headers().get(name).is_some_and(|encoding| encoding != "identity") {
-            return Err(ApiError::UnsupportedMediaType(format!("Unsupported {name}")));
-        }
-    }
-    Ok(())
+    check_encoding(request.headers(), "grpc-encoding", ENCODINGS)?;
+    check_encoding(request.headers(), "content-encoding", "identity")
+}
+
+fn check_encoding(headers: &HeaderMap, name: &str, known: &str) -> Result<(), ApiError> {
+    let is_unknown =
+        |encoding: &&HeaderValue| !known.split(',').any(|known| encoding.as_bytes() == known.as_bytes());
+    let Some(unknown) = headers.get_all(name).iter().find(is_unknown) else { return Ok(()) };
+    let unknown = String::from_utf8_lossy(unknown.as_bytes());
+    let message = format!("Unsupported '{name}': '{}'. This server takes {known}.", shown(&unknown));
+    Err(ApiError::UnsupportedMediaType(message))
 }
 
 /// Puts our error in the place of tonic's own: for unknown methods, and for bytes that are too large or not a message.
+/// Of its internal errors, those about the caller's bytes are known by how they begin; any other is a defect.
 fn with_our_error(response: Response, path: &str, limit: u64) -> Response {
     let Some(status) = Status::from_header_map(response.headers()) else { return response };
     if !status.details().is_empty() {
@@ -85,12 +92,26 @@ fn with_our_error(response: Response, path: &str, limit: u64) -> Response {
     }
     let error = match status.code() {
         Code::Unimplemented => ApiError::UnknownUrl { method: "POST".into(), path: shown(path) },
-        Code::OutOfRange => ApiError::TooLarge { limit },
-        Code::Internal => codec::not_a_message(status.message()),
+        // The latter once it is inflated.
+        Code::OutOfRange | Code::ResourceExhausted => ApiError::TooLarge { limit },
+        Code::Internal if status.message().starts_with(UNNAMED_ENCODING) => ApiError::UnnamedEncoding,
+        Code::Internal if NOT_A_MESSAGE.iter().any(|start| status.message().starts_with(start)) => {
+            codec::not_a_message(status.message())
+        }
+        Code::Internal => ApiError::Internal,
         _ => return response,
     };
     error.into_response()
 }
+
+/// How tonic's errors about a caller's bytes begin. Test: `a_message_that_is_not_well_formed_is_the_callers_error`.
+const UNNAMED_ENCODING: &str = "protocol error: received message with compressed-flag but no grpc-encoding";
+const NOT_A_MESSAGE: [&str; 4] = [
+    "Missing request message",
+    "Unexpected EOF decoding stream",
+    "Error decompressing",
+    "protocol error: received message with invalid compression flag",
+];
 
 /// Why a message did not arrive whole, as tonic passes it on.
 fn refusal_as_status(error: axum::Error) -> axum::BoxError {

@@ -9,7 +9,7 @@ use tonic::codec::{BufferSettings, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
 use crate::error::{ApiError, InvalidRequest};
 use crate::ops::memory::Reservation;
-use crate::pb;
+use crate::pb::{self, health};
 
 /// A buffer of 256 bytes at first (tonic's 8 KiB would be most of what an open stream costs), and messages
 /// that are ready together are written together, up to 32 KiB.
@@ -59,6 +59,12 @@ impl Streamed for pb::StreamChatCompletionResponse {
         (!self.id.is_empty()).then(|| head.encode_to_vec())
     }
 }
+
+// Health reports are whole, also those of a watch.
+impl Streamed for health::HealthCheckRequest {}
+impl Streamed for health::HealthCheckResponse {}
+impl Streamed for health::HealthListRequest {}
+impl Streamed for health::HealthListResponse {}
 
 // Neither answers that are whole nor, in clients, requests repeat anything.
 impl Streamed for pb::CreateChatCompletionResponse {}
@@ -113,9 +119,13 @@ impl<U: Message + Default> Decoder for BoundedDecoder<U> {
     type Error = Status;
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
+        let length = buffer.remaining();
         let (message, reads) = decode(buffer)?;
-        // Beside the bytes themselves, which are held as they come.
-        let held = RESERVATION.try_with(|reservation| reservation.hold(reads * BYTES_A_READ));
+        // The bytes themselves are held as they come, as far as the message was not compressed.
+        let held = RESERVATION.try_with(|reservation| {
+            let inflated = length.saturating_sub(usize::try_from(reservation.bytes()).unwrap_or(usize::MAX));
+            reservation.hold(inflated + reads * BYTES_A_READ)
+        });
         held.unwrap_or(Ok(()))?;
         Ok(Some(message))
     }

@@ -1,15 +1,17 @@
-//! grpc.health.v1: whether this server is to be sent requests, asked once or watched.
+//! grpc.health.v1: whether this server is to be sent requests, asked once, for every service, or watched.
 //!
-//! It answers from the server's own [`Lifecycle`], as the HTTP probes do, so that one state serves both; and a watch ends when the server drains, which tonic-health's own never does.
+//! It answers from the server's own [`Lifecycle`], as the HTTP probes do, so that one state serves both; and a watch ends
+//! when the server drains, which tonic-health's own never does. Nor has tonic-health List.
 
 use futures_util::stream::{self, BoxStream, StreamExt};
 use tonic::{Request, Response, Status};
-use tonic_health::pb::health_check_response::ServingStatus;
-use tonic_health::pb::health_server::Health;
-use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use super::{HEALTH, SERVICES};
+use super::HEALTH;
 use crate::ops::lifecycle::{Lifecycle, Phase};
+use crate::pb::SERVICES;
+use crate::pb::health::health_check_response::ServingStatus;
+use crate::pb::health::health_server::Health;
+use crate::pb::health::{HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse};
 
 /// The health of every service, which is the server's.
 pub(super) struct HealthService {
@@ -20,6 +22,10 @@ impl HealthService {
     /// Health by the phase of `lifecycle`.
     pub(super) fn new(lifecycle: Lifecycle) -> Self {
         Self { lifecycle }
+    }
+
+    fn now(&self) -> HealthCheckResponse {
+        report(serving(*self.lifecycle.watch().borrow()))
     }
 }
 
@@ -34,8 +40,13 @@ impl Health for HealthService {
         if !is_known(&request.get_ref().service) {
             return Err(Status::not_found("unknown service"));
         }
-        let phase = *self.lifecycle.watch().borrow();
-        Ok(Response::new(told(serving(phase))))
+        Ok(Response::new(self.now()))
+    }
+
+    async fn list(&self, _: Request<HealthListRequest>) -> Result<Response<HealthListResponse>, Status> {
+        let services = ["", HEALTH].into_iter().chain(SERVICES);
+        let statuses = services.map(|service| (service.to_owned(), self.now())).collect();
+        Ok(Response::new(HealthListResponse { statuses }))
     }
 
     async fn watch(
@@ -44,14 +55,14 @@ impl Health for HealthService {
     ) -> Result<Response<Self::WatchStream>, Status> {
         if !is_known(&request.get_ref().service) {
             // By the protocol a watch of an unknown service reports that and stays: the service may come.
-            let unknown = stream::once(async { Ok(told(ServingStatus::ServiceUnknown)) });
+            let unknown = stream::once(async { Ok(report(ServingStatus::ServiceUnknown)) });
             let lifecycle = self.lifecycle.clone();
             let until_draining = Box::pin(async move { lifecycle.reached(Phase::Draining).await });
             return Ok(Response::new(unknown.chain(stream::pending()).take_until(until_draining).boxed()));
         }
         let phases = tokio_stream::wrappers::WatchStream::new(self.lifecycle.watch());
         let answers = phases.scan(false, |is_over, phase| {
-            let answer = (!*is_over).then(|| Ok(told(serving(phase))));
+            let answer = (!*is_over).then(|| Ok(report(serving(phase))));
             *is_over = phase >= Phase::Draining;
             std::future::ready(answer)
         });
@@ -67,6 +78,6 @@ fn serving(phase: Phase) -> ServingStatus {
     if phase == Phase::Ready { ServingStatus::Serving } else { ServingStatus::NotServing }
 }
 
-fn told(status: ServingStatus) -> HealthCheckResponse {
+fn report(status: ServingStatus) -> HealthCheckResponse {
     HealthCheckResponse { status: status.into() }
 }

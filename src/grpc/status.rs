@@ -35,19 +35,20 @@ pub(crate) fn code(error: &ApiError) -> Code {
         ApiError::UnknownUrl { .. }
         | ApiError::MethodNotSupported { .. }
         | ApiError::UnsupportedMediaType(_) => Code::Unimplemented,
+        // As the gRPC specification asks ("Compression"), though it is the caller's error.
+        ApiError::UnnamedEncoding | ApiError::Internal => Code::Internal,
         ApiError::BodyTimeout { .. } | ApiError::DeadlineExceeded => Code::DeadlineExceeded,
-        ApiError::TooLarge { .. } | ApiError::RateLimited { .. } => Code::ResourceExhausted,
-        ApiError::Draining => Code::Unavailable,
-        ApiError::Internal => Code::Internal,
-        ApiError::Custom(custom) => code_of(custom.status()),
-        ApiError::Simulated(status) => {
-            ApiError::usual(*status).map_or_else(|| code_of(*status), |usual| code(&usual))
+        ApiError::TooLarge { .. } | ApiError::NeverFits { .. } | ApiError::RateLimited { .. } => {
+            Code::ResourceExhausted
         }
+        ApiError::Draining => Code::Unavailable,
+        ApiError::Custom(custom) => code_of(custom.status()),
+        ApiError::Simulated(status) => code_of(*status),
     }
 }
 
-/// The code of a status, as google.rpc.Code maps them.
-fn code_of(status: u16) -> Code {
+/// The code of an HTTP status, as google.rpc.Code maps them.
+pub(crate) fn code_of(status: u16) -> Code {
     match status {
         400 => Code::InvalidArgument,
         401 => Code::Unauthenticated,
@@ -60,23 +61,33 @@ fn code_of(status: u16) -> Code {
         499 => Code::Cancelled,
         405 | 415 | 501 => Code::Unimplemented,
         500 => Code::Internal,
-        502 | 503 => Code::Unavailable,
+        502 | 503 | 529 => Code::Unavailable,
         _ if status < 500 => Code::FailedPrecondition,
         _ => Code::Unknown,
     }
 }
 
-/// A code as the gRPC specification spells it: `RESOURCE_EXHAUSTED`.
-#[cfg(test)]
-pub(crate) fn spelled(code: Code) -> String {
-    let mut spelled = String::new();
-    for c in format!("{code:?}").chars() {
-        if c.is_uppercase() && !spelled.is_empty() {
-            spelled.push('_');
-        }
-        spelled.extend(c.to_uppercase());
+/// A code's name in the gRPC specification, and the HTTP status that google.rpc.Code maps it to.
+pub(crate) fn facts_of(code: Code) -> (&'static str, u16) {
+    match code {
+        Code::Ok => ("OK", 200),
+        Code::Cancelled => ("CANCELLED", 499),
+        Code::Unknown => ("UNKNOWN", 500),
+        Code::InvalidArgument => ("INVALID_ARGUMENT", 400),
+        Code::DeadlineExceeded => ("DEADLINE_EXCEEDED", 504),
+        Code::NotFound => ("NOT_FOUND", 404),
+        Code::AlreadyExists => ("ALREADY_EXISTS", 409),
+        Code::PermissionDenied => ("PERMISSION_DENIED", 403),
+        Code::ResourceExhausted => ("RESOURCE_EXHAUSTED", 429),
+        Code::FailedPrecondition => ("FAILED_PRECONDITION", 400),
+        Code::Aborted => ("ABORTED", 409),
+        Code::OutOfRange => ("OUT_OF_RANGE", 400),
+        Code::Unimplemented => ("UNIMPLEMENTED", 501),
+        Code::Internal => ("INTERNAL", 500),
+        Code::Unavailable => ("UNAVAILABLE", 503),
+        Code::DataLoss => ("DATA_LOSS", 500),
+        Code::Unauthenticated => ("UNAUTHENTICATED", 401),
     }
-    spelled
 }
 
 /// The names of the details that a failure carries beside ErrorInfo.

@@ -5,6 +5,7 @@
 
 mod body;
 pub(crate) mod error;
+mod index;
 mod openai;
 mod sse;
 
@@ -23,13 +24,15 @@ use crate::service::{Call, Service};
 /// What makes a route's handlers, a method each.
 pub(crate) type Handler = fn() -> MethodRouter<Service>;
 
-/// Every route of the OpenAI API.
+/// Every route of the OpenAI API, and the index.
 pub(crate) const ROUTES: &[Row<Handler>] = &[
+    Row { path: "/", route: INDEX, handler: || get(index::index) },
     Row { path: "/v1/chat/completions", route: CHAT, handler: || post(openai::chat::create) },
     Row { path: "/v1/models", route: MODELS, handler: || get(openai::models::list) },
     Row { path: "/v1/models/{*model}", route: MODELS, handler: || get(openai::models::get) },
 ];
 
+const INDEX: Route = Route::http(Endpoint::Probe, Access::Open);
 const CHAT: Route = Route::http(Endpoint::ChatCompletions, Access::Key);
 const MODELS: Route = Route::http(Endpoint::Models, Access::Key);
 

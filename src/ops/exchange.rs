@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::time::Instant;
 
 use crate::engine::Usage;
-use crate::error::{ApiError, shown};
+use crate::error::{ApiError, Facts, shown};
 use crate::route::Route;
 
 /// One request and its answer; clones are the same exchange.
@@ -28,18 +28,18 @@ struct Inner {
     path: String,
     trace_id: Option<String>,
     started: Instant,
-    facts: Mutex<Facts>,
+    noted: Mutex<Noted>,
 }
 
 /// What becomes known on the way.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Facts {
+pub(crate) struct Noted {
     /// The name of the caller's key.
     pub caller: Option<Arc<str>>,
     /// The model that answers.
     pub model: Option<String>,
-    /// The code of the failure, or its type where it has no code.
-    pub error: Option<Cow<'static, str>>,
+    /// The failure, if there was one.
+    pub failure: Option<Failure>,
     /// The directives that were applied, as `x-mock-applied` writes them.
     pub applied: Option<String>,
     /// From the request's arrival to its first token.
@@ -48,19 +48,74 @@ pub(crate) struct Facts {
     pub usage: Usage,
 }
 
+/// A failure, for logs and metrics.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    /// What it is, in a word or two.
+    pub name: Cow<'static, str>,
+    /// Its HTTP status, over gRPC as well.
+    pub status: u16,
+    /// The parameter that is wrong.
+    pub param: Option<String>,
+    /// Whether the caller asked for it.
+    pub is_simulated: bool,
+}
+
+impl From<&ApiError> for Failure {
+    fn from(error: &ApiError) -> Self {
+        let Facts { status, param, .. } = error.facts();
+        Self { name: error.name(), status, param, is_simulated: matches!(error, ApiError::Simulated(_)) }
+    }
+}
+
+/// How an answer ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum AnswerStatus {
+    /// Over HTTP.
+    Http(StatusCode),
+    /// Over gRPC.
+    Grpc {
+        /// The name of its code.
+        code: &'static str,
+        /// The HTTP status that the code is mapped to.
+        status: u16,
+    },
+}
+
+impl AnswerStatus {
+    /// As its protocol writes it: `200`, `RESOURCE_EXHAUSTED`.
+    pub(crate) fn as_str(&self) -> &str {
+        match self {
+            Self::Http(status) => status.as_str(),
+            Self::Grpc { code, .. } => code,
+        }
+    }
+
+    /// The HTTP status.
+    pub(crate) fn number(self) -> u16 {
+        match self {
+            Self::Http(status) => status.as_u16(),
+            Self::Grpc { status, .. } => status,
+        }
+    }
+}
+
 /// An exchange that has just been closed.
 pub(crate) struct Closed<'a> {
     /// The exchange.
     pub exchange: &'a Exchange,
     /// What became known of it.
-    pub facts: &'a Facts,
-    /// The HTTP status, or the gRPC code.
-    pub status: &'a str,
+    pub noted: &'a Noted,
+    /// How the answer ended.
+    pub status: AnswerStatus,
     /// Whether the caller went away before the end.
     pub left: bool,
     /// From the request's arrival to the end of the answer.
     pub duration: Duration,
 }
+
+/// The status of an exchange whose caller left, as proxies log it.
+const CLIENT_LEFT: u16 = 499;
 
 /// Sees every exchange when it closes.
 pub(crate) trait Observer: Send + Sync + 'static {
@@ -78,7 +133,7 @@ impl Exchange {
             path: shown(head.uri.path()),
             trace_id: trace_id(&head.headers),
             started: Instant::now(),
-            facts: Mutex::default(),
+            noted: Mutex::default(),
         }))
     }
 
@@ -119,49 +174,54 @@ impl Exchange {
 
     /// The directives that were applied, for the `x-mock-applied` header.
     pub(crate) fn applied(&self) -> Option<HeaderValue> {
-        self.facts().applied.as_deref().and_then(|applied| HeaderValue::from_str(applied).ok())
+        self.noted().applied.as_deref().and_then(|applied| HeaderValue::from_str(applied).ok())
     }
 
     /// Notes who calls.
     pub(crate) fn note_caller(&self, name: Arc<str>) {
-        self.facts().caller = Some(name);
+        self.noted().caller = Some(name);
     }
 
     /// Notes the model that answers.
     pub(crate) fn note_model(&self, model: &str) {
-        self.facts().model = Some(model.to_owned());
+        self.noted().model = Some(model.to_owned());
     }
 
     /// Notes the directives that are applied.
     pub(crate) fn note_applied(&self, directives: String) {
-        self.facts().applied = Some(directives);
+        self.noted().applied = Some(directives);
     }
 
     /// Notes a failure.
     pub(crate) fn note_error(&self, error: &ApiError) {
-        let facts = error.facts();
-        self.facts().error = Some(facts.code.unwrap_or(facts.kind));
+        self.noted().failure = Some(error.into());
+    }
+
+    /// Notes that the client read nothing for longer than the server waits.
+    pub(crate) fn note_stalled(&self) {
+        let name = "reader_timeout".into();
+        self.noted().failure = Some(Failure { name, status: CLIENT_LEFT, param: None, is_simulated: false });
     }
 
     /// Notes what a generation has come to.
     pub(crate) fn note_generation(&self, ttft: Option<Duration>, usage: Usage) {
-        let mut facts = self.facts();
-        facts.ttft = ttft;
-        facts.usage = usage;
+        let mut noted = self.noted();
+        noted.ttft = ttft;
+        noted.usage = usage;
     }
 
-    /// Closes it, with this HTTP status or gRPC code; `left` where the caller went away before the end.
-    pub(crate) fn close(&self, status: &str, left: bool, observers: &[Box<dyn Observer>]) {
-        let facts = std::mem::take(&mut *self.facts());
+    /// Closes it; `left` where the caller went away before the end.
+    pub(crate) fn close(&self, status: AnswerStatus, left: bool, observers: &[Box<dyn Observer>]) {
+        let noted = std::mem::take(&mut *self.noted());
         let closed =
-            Closed { exchange: self, facts: &facts, status, left, duration: self.started().elapsed() };
+            Closed { exchange: self, noted: &noted, status, left, duration: self.started().elapsed() };
         for observer in observers {
             observer.closed(&closed);
         }
     }
 
-    fn facts(&self) -> MutexGuard<'_, Facts> {
-        self.0.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn noted(&self) -> MutexGuard<'_, Noted> {
+        self.0.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -51,7 +51,7 @@ pub struct RequestLimits {
 
     /// Tokens of one generation, over all its choices
     ///
-    /// Over it: 400 where choices ask for more, else the reply is cut with `length`.
+    /// Over it: a reply is cut with `length`; 400 where several choices together ask for more.
     /// Example: --max-generation-tokens 5000
     #[arg(long, value_name = "COUNT", default_value_t = 100_000, value_parser = count, hide_short_help = true)]
     pub max_generation_tokens: usize,

@@ -6,6 +6,9 @@ use std::time::Duration;
 use tracing::{Level, warn};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::time::ChronoLocal;
+
+use super::console::Console;
 
 /// How to log.
 #[derive(clap::Args, Clone, Debug)]
@@ -63,7 +66,8 @@ impl Logs {
         let logs =
             tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr.clone()).with_target(false);
         if options.log_format.is_text() {
-            logs.with_ansi(wants_colour()).init();
+            let time = ChronoLocal::new("%H:%M:%S%.3f".to_owned());
+            logs.with_ansi(wants_colour()).event_format(Console(time)).init();
         } else {
             logs.json().flatten_event(true).init();
         }

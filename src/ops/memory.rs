@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::ApiError;
+use crate::units;
 
 /// A budget of bytes; clones are the same budget.
 #[derive(Clone, Debug)]
@@ -47,7 +48,7 @@ impl Reservation {
     /// Takes `bytes` more.
     ///
     /// # Errors
-    /// [`ApiError::RateLimited`] where other requests hold too much.
+    /// [`ApiError::RateLimited`] where other requests hold too much, [`ApiError::NeverFits`] where this one alone does.
     pub(crate) fn hold(&self, bytes: usize) -> Result<(), ApiError> {
         let (budget, bytes) = (&self.0.budget, bytes as u64);
         // The counts guard no other memory, so their order with other loads and stores does not matter.
@@ -55,9 +56,20 @@ impl Reservation {
         budget
             .used
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
-            .map_err(|_| ApiError::too_many("request bodies are being held"))?;
+            .map_err(|_| self.refusal(bytes))?;
         self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Why there is no room for `bytes` more.
+    #[cold]
+    fn refusal(&self, bytes: u64) -> ApiError {
+        let limit = self.0.budget.limit;
+        if self.bytes().saturating_add(bytes) > limit {
+            return ApiError::NeverFits { limit };
+        }
+        let limit = units::shown_size(limit);
+        ApiError::too_many(format!("Request bodies in memory are at their limit ({limit})"))
     }
 }
 
@@ -79,12 +91,14 @@ mod tests {
         first.hold(60).expect("there is room");
         let copy = first.clone();
         drop(first);
-        assert!(second.hold(41).is_err(), "the copy still holds its 60");
+        let refused = second.hold(41);
+        assert!(matches!(refused, Err(ApiError::RateLimited { .. })), "the copy still holds its 60");
         second.hold(40).expect("there is just as much room");
         drop(copy);
         second.hold(60).expect("the 60 are back");
         assert_eq!(second.bytes(), 100);
-        assert!(second.hold(usize::MAX).is_err());
+        assert!(matches!(second.hold(usize::MAX), Err(ApiError::NeverFits { limit: 100 })));
+        assert!(matches!(second.hold(1), Err(ApiError::NeverFits { .. })));
         drop(second);
         assert_eq!(budget.0.used.load(Ordering::Relaxed), 0);
     }

@@ -13,6 +13,7 @@ use crate::route::{Protocol, Route};
 pub(crate) struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
+    simulated_failures: IntCounterVec,
     streams_open_http: IntGauge,
     streams_open_grpc: IntGauge,
     /// Tokens of prompts.
@@ -26,6 +27,10 @@ pub(crate) struct Metrics {
     pub lateness: Histogram,
     /// Connections open on all listeners.
     pub connections_open: IntGauge,
+    /// Times that a connection had to wait for another to end.
+    pub connections_full: IntCounter,
+    /// The same on the admin listener.
+    pub admin_connections_full: IntCounter,
     /// Times that a connection came to its limit of HTTP/2 streams.
     pub connections_at_stream_limit: IntCounter,
     /// Times that changed key files could not be read and the old keys stayed.
@@ -35,6 +40,9 @@ pub(crate) struct Metrics {
 
 /// The content type of [`Metrics::render`].
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The labels of a request's answer.
+const ANSWER: &[&str] = &["protocol", "endpoint", "status"];
 
 const SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 const LATENESS: &[f64] = &[0.0005, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0];
@@ -60,8 +68,14 @@ impl Metrics {
             requests: counters(
                 &all,
                 "tokenecho_requests_total",
-                "Requests ended, by protocol, endpoint and HTTP status or gRPC code.",
-                &["protocol", "endpoint", "status"],
+                "Requests ended, by protocol, endpoint and HTTP status or gRPC code; without simulated failures.",
+                ANSWER,
+            ),
+            simulated_failures: counters(
+                &all,
+                "tokenecho_simulated_failures_total",
+                "Requests that failed as they asked to, by protocol, endpoint and HTTP status or gRPC code.",
+                ANSWER,
             ),
             // Both series are there from the start, as autoscalers want them.
             streams_open_http: streams_open.with_label_values(&[Protocol::Http.as_str()]),
@@ -87,6 +101,16 @@ impl Metrics {
                 LATENESS,
             ),
             connections_open: gauge(&all, "tokenecho_connections_open", "Connections open on all listeners."),
+            connections_full: counter(
+                &all,
+                "tokenecho_connections_full_total",
+                "Times that a connection had to wait because --max-connections were open.",
+            ),
+            admin_connections_full: counter(
+                &all,
+                "tokenecho_admin_connections_full_total",
+                "Times that a connection to the admin listener had to wait for another to end.",
+            ),
             connections_at_stream_limit: counter(
                 &all,
                 "tokenecho_connections_at_stream_limit_total",
@@ -120,6 +144,11 @@ impl Metrics {
         }
     }
 
+    /// How many generations are open.
+    pub(crate) fn all_streams_open(&self) -> i64 {
+        self.streams_open_http.get() + self.streams_open_grpc.get()
+    }
+
     /// Notes the seconds to a request's first token.
     pub(crate) fn first_token(&self, seconds: f64) {
         self.ttft.observe(seconds);
@@ -138,7 +167,9 @@ impl Metrics {
 impl Observer for Metrics {
     fn closed(&self, closed: &Closed<'_>) {
         let Route { protocol, endpoint, .. } = closed.exchange.route();
-        self.requests.with_label_values(&[protocol.as_str(), endpoint.as_str(), closed.status]).inc();
+        let is_simulated = closed.noted.failure.as_ref().is_some_and(|failure| failure.is_simulated);
+        let counter = if is_simulated { &self.simulated_failures } else { &self.requests };
+        counter.with_label_values(&[protocol.as_str(), endpoint.as_str(), closed.status.as_str()]).inc();
     }
 }
 

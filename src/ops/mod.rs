@@ -2,6 +2,7 @@
 //!
 //! Each request is an [`exchange`]: facts that the layers note on its way, and observers that see them when it closes.
 
+mod console;
 pub(crate) mod exchange;
 pub(crate) mod lifecycle;
 pub(crate) mod limits;

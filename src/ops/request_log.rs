@@ -3,24 +3,28 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use tracing::{Level, debug, enabled, info};
+use tracing::{Level, debug, enabled, error, info, warn};
 
 use super::exchange::{Closed, Observer};
 use crate::engine::Usage;
 use crate::route::Protocol;
 
+/// The target of these lines, by which the console finds them.
+pub(crate) const TARGET: &str = module_path!();
+
 /// Logs every exchange: `POST /v1/chat/completions 200 in 41.2 ms`, with what is known of it as fields.
 ///
-/// User text is written with its control, direction and escape characters escaped.
+/// A client error is a warning and a server error an error, unless the caller asked for it. User text is written with its
+/// control, direction and escape characters escaped.
 pub(crate) struct RequestLog;
 
 impl Observer for RequestLog {
     fn closed(&self, closed: &Closed<'_>) {
         // Nothing is put together for a line that is filtered out.
-        if !enabled!(Level::INFO) {
+        if !enabled!(Level::ERROR) {
             return;
         }
-        let Closed { exchange, facts, status, left, duration } = closed;
+        let Closed { exchange, noted, status, left, duration } = closed;
         let route = exchange.route();
         let (protocol, endpoint) = (route.protocol.as_str(), route.endpoint.as_str());
         let method = match route.protocol {
@@ -28,27 +32,33 @@ impl Observer for RequestLog {
             Protocol::Grpc => "gRPC",
         };
         let path = escaped(exchange.path());
-        let model = facts.model.as_deref().map(escaped);
-        let (model, error) = (model.as_deref(), facts.error.as_deref());
-        let ttft_ms = facts.ttft.map(milliseconds);
+        let model = noted.model.as_deref().map(escaped);
+        let model = model.as_deref();
+        let failure = noted.failure.as_ref();
+        let error = failure.map(|failure| &*failure.name);
+        let param = failure.and_then(|failure| failure.param.as_deref()).map(escaped);
+        let http_status = failure.map_or(status.number(), |failure| failure.status);
+        let ttft_ms = noted.ttft.map(milliseconds);
         let duration_ms = milliseconds(*duration);
         let tenths = duration.as_micros() / 100;
         // Put together beforehand: the formatter escapes what it is given piece by piece.
-        let line = format!("{method} {path} {status} in {}.{} ms", tenths / 10, tenths % 10);
-        let Usage { prompt_tokens, completion_tokens, .. } = facts.usage;
+        let line = format!("{method} {path} {} in {}.{} ms", status.as_str(), tenths / 10, tenths % 10);
+        let Usage { prompt_tokens, completion_tokens, .. } = noted.usage;
         macro_rules! line {
             ($level:ident) => {
                 $level!(
                     request_id = exchange.id(),
                     trace_id = exchange.trace_id(),
-                    caller = facts.caller.as_deref(),
+                    caller = noted.caller.as_deref(),
                     protocol,
                     endpoint,
                     method = exchange.method().as_str(),
                     path = &*path,
                     model,
-                    status,
+                    status = status.as_str(),
+                    http_status,
                     error,
+                    param = param.as_deref(),
                     ttft_ms,
                     prompt_tokens,
                     completion_tokens,
@@ -58,8 +68,24 @@ impl Observer for RequestLog {
                 )
             };
         }
+        match level(closed) {
+            Level::DEBUG => line!(debug),
+            Level::INFO => line!(info),
+            Level::WARN => line!(warn),
+            _ => line!(error),
+        }
+    }
+}
+
+fn level(closed: &Closed<'_>) -> Level {
+    let failure = closed.noted.failure.as_ref();
+    match failure.map_or(closed.status.number(), |failure| failure.status) {
         // Probes come every few seconds and report nothing new.
-        if route.endpoint.is_operational() { line!(debug) } else { line!(info) }
+        _ if closed.exchange.route().endpoint.is_operational() => Level::DEBUG,
+        _ if failure.is_some_and(|failure| failure.is_simulated) => Level::INFO,
+        500.. => Level::ERROR,
+        400.. => Level::WARN,
+        _ => Level::INFO,
     }
 }
 

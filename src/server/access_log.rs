@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -16,12 +16,13 @@ use hyper::body::{Body as _, Frame, SizeHint};
 use tonic::{Code, Status};
 use tracing::error;
 
+use super::cors::Cors;
 use super::host;
 use super::routing::Routes;
 use crate::auth::ApiKeys;
 use crate::error::ApiError;
 use crate::ops::RequestLog;
-use crate::ops::exchange::{Exchange, Observer};
+use crate::ops::exchange::{AnswerStatus, Exchange, Observer};
 use crate::ops::memory::Reservation;
 use crate::route::{Dialect, Protocol};
 use crate::service::{Call, Service};
@@ -37,16 +38,17 @@ pub(super) struct AccessLog(Arc<Inner>);
 struct Inner {
     routes: Routes,
     keys: ApiKeys,
+    cors: Cors,
     service: Service,
     observers: Vec<Box<dyn Observer>>,
 }
 
 impl AccessLog {
-    /// Answers by `routes`, to callers with one of `keys`.
-    pub(super) fn new(routes: Routes, keys: ApiKeys, service: Service) -> Self {
+    /// Answers by `routes`, to callers with one of `keys` and pages that `cors` allows.
+    pub(super) fn new(routes: Routes, keys: ApiKeys, cors: Cors, service: Service) -> Self {
         let observers: Vec<Box<dyn Observer>> =
             vec![Box::new(RequestLog), Box::new(service.metrics().clone())];
-        Self(Arc::new(Inner { routes, keys, service, observers }))
+        Self(Arc::new(Inner { routes, keys, cors, service, observers }))
     }
 
     /// Opens the exchange of the request with this head, which everything after it reads.
@@ -62,6 +64,7 @@ impl AccessLog {
         request: Request<Body>,
     ) -> Response<LoggedBody> {
         let route = exchange.route();
+        let origin = request.headers().get(header::ORIGIN).cloned();
         let mut closing =
             Closing { exchange: exchange.clone(), log: self.clone(), status: None, has_ended: false };
         // A defect in one request ends that request alone.
@@ -81,6 +84,10 @@ impl AccessLog {
         if let Some(applied) = exchange.applied() {
             headers.insert(APPLIED, applied);
         }
+        match route.protocol {
+            Protocol::Http => self.0.cors.add_headers(origin.as_ref(), headers),
+            Protocol::Grpc => grpc::add_headers(headers),
+        }
         if route.dialect == Dialect::OpenAi && route.endpoint.is_api() {
             http::add_openai_headers(headers, exchange.started().elapsed());
         }
@@ -97,6 +104,10 @@ impl AccessLog {
         let (mut head, body) = request.into_parts();
         if let Err(invalid) = host::check(&head) {
             return ApiError::from(invalid).into_response();
+        }
+        // Before the key check: browsers send preflights without one.
+        if let Some(response) = self.0.cors.preflight(&head) {
+            return response;
         }
         let caller = match self.0.keys.admit(route.access, &head.headers) {
             Ok(caller) => caller,
@@ -177,15 +188,18 @@ fn panicked(exchange: &Exchange, panic: &(dyn std::any::Any + Send)) -> ApiError
 struct Closing {
     exchange: Exchange,
     log: AccessLog,
+    /// `None` until there is one: the caller may leave before.
     status: Option<AnswerStatus>,
     has_ended: bool,
 }
 
-#[derive(Clone, Copy)]
-enum AnswerStatus {
-    Http(u16),
-    Grpc(Code),
+fn grpc_status(code: Code) -> AnswerStatus {
+    let (code, status) = grpc::status::facts_of(code);
+    AnswerStatus::Grpc { code, status }
 }
+
+/// How proxies log a caller that left before it was answered.
+const CLIENT_LEFT: u16 = 499;
 
 impl Closing {
     fn note_head(&mut self, response: &Response<Body>) {
@@ -195,30 +209,29 @@ impl Closing {
             self.exchange.note_error(error);
         }
         self.status = match self.exchange.route().protocol {
-            Protocol::Http => Some(AnswerStatus::Http(response.status().as_u16())),
+            Protocol::Http => Some(AnswerStatus::Http(response.status())),
             Protocol::Grpc => {
-                Status::from_header_map(response.headers()).map(|status| AnswerStatus::Grpc(status.code()))
+                Status::from_header_map(response.headers()).map(|status| grpc_status(status.code()))
             }
         };
     }
 
     fn note_trailers(&mut self, trailers: &HeaderMap) {
         if let Some(status) = Status::from_header_map(trailers) {
-            self.status = Some(AnswerStatus::Grpc(status.code()));
+            self.status = Some(grpc_status(status.code()));
         }
     }
 }
 
 impl Drop for Closing {
     fn drop(&mut self) {
-        let status = match (self.status, self.exchange.route().protocol) {
-            (Some(AnswerStatus::Http(status)), _) => status.to_string(),
-            (Some(AnswerStatus::Grpc(code)), _) => format!("{code:?}"),
-            // The caller left before there was one.
-            (None, Protocol::Http) => "499".into(),
-            (None, Protocol::Grpc) => format!("{:?}", Code::Cancelled),
-        };
-        self.exchange.close(&status, !self.has_ended, &self.log.0.observers);
+        let status = self.status.unwrap_or_else(|| match self.exchange.route().protocol {
+            Protocol::Http => {
+                AnswerStatus::Http(StatusCode::from_u16(CLIENT_LEFT).expect("it is below 1000"))
+            }
+            Protocol::Grpc => grpc_status(Code::Cancelled),
+        });
+        self.exchange.close(status, !self.has_ended, &self.log.0.observers);
     }
 }
 
@@ -227,6 +240,13 @@ impl Drop for Closing {
 pub(super) struct LoggedBody {
     body: Body,
     closing: Closing,
+}
+
+impl LoggedBody {
+    /// Notes that its client read nothing for longer than the server waits.
+    pub(super) fn note_stalled(&self) {
+        self.closing.exchange.note_stalled();
+    }
 }
 
 impl hyper::body::Body for LoggedBody {

@@ -1,33 +1,94 @@
-//! The way out: readiness first, then the listeners, then the open streams, each with a proper error.
+//! The way out: readiness first, then the API listeners, then the open streams, each with a proper error, and the admin
+//! listener last.
 
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, interval_at, sleep, timeout};
 use tracing::{info, warn};
 
-use super::connection::Connections;
-use crate::config::ListenerOptions;
-use crate::ops::lifecycle::{Lifecycle, Phase};
+use super::Server;
+use crate::ops::lifecycle::Phase;
 use crate::units;
 
-/// Time for streams to send their error and end.
+/// Time for streams to send their error and end, and for an answer of the admin listener.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Ends a server: probes and health turn at once, requests are served for the delay, open streams for the timeout.
+/// Ends `server`: probes and health turn at once, requests are served for the delay, open streams for the timeout.
 /// What is left then ends with a proper error, and is closed a second later.
-pub(super) async fn drain(lifecycle: &Lifecycle, options: &ListenerOptions, connections: &Connections) {
-    let shown = |duration| units::shown(duration).to_string();
-    info!(delay = shown(options.shutdown_delay), timeout = shown(options.shutdown_timeout), "draining");
+pub(super) async fn drain(server: &Server) {
+    let (lifecycle, connections) = (server.service.lifecycle(), &server.connections);
+    let (delay, time) = (server.config.listeners.shutdown_delay, server.config.listeners.shutdown_timeout);
+    log_start(server);
     lifecycle.enter(Phase::Draining);
-    sleep(options.shutdown_delay).await;
+    sleep(delay).await;
     lifecycle.enter(Phase::Closing);
-    if timeout(options.shutdown_timeout, connections.ended()).await.is_err() {
-        warn!("streams were still open at the shutdown timeout: they end now");
+    let ended = async {
+        tokio::select! {
+            () = connections.ended() => {}
+            () = log_streams(server, Instant::now() + time) => {}
+        }
+    };
+    if timeout(time, ended).await.is_err() {
+        warn!(streams = streams(server), "streams were still open at the shutdown timeout: they end now");
         lifecycle.enter(Phase::Ending);
         if timeout(GRACE, connections.ended()).await.is_err() {
             connections.end();
             connections.ended().await;
         }
     }
-    info!("drained");
+    server.admin_connections.lifecycle().enter(Phase::Closing);
+    if timeout(GRACE, server.admin_connections.ended()).await.is_err() {
+        server.admin_connections.end();
+    }
+    info!("stopped");
+}
+
+fn log_start(server: &Server) {
+    let (delay, time) = (server.config.listeners.shutdown_delay, server.config.listeners.shutdown_timeout);
+    let serving = match delay {
+        Duration::ZERO => String::new(),
+        delay => format!("requests are served for {} more, then ", units::spaced(delay)),
+    };
+    let line = match (streams(server), delay) {
+        (0, Duration::ZERO) => "stopping: no streams are open".to_owned(),
+        (streams, _) => format!(
+            "stopping: {serving}{} may go on for {}; Ctrl-C again ends them now",
+            counted(streams),
+            units::spaced(time)
+        ),
+    };
+    if is_watched(server) {
+        info!("{line}");
+    } else {
+        let (delay, timeout) = (units::shown(delay), units::shown(time));
+        info!(streams = streams(server), %delay, %timeout, "{line}");
+    }
+}
+
+/// Logs how many streams are left, every second, where someone is watching; never ends.
+async fn log_streams(server: &Server, end: Instant) {
+    const EVERY: Duration = Duration::from_secs(1);
+    let mut seconds = interval_at(Instant::now() + EVERY, EVERY);
+    loop {
+        seconds.tick().await;
+        if is_watched(server) {
+            // To the next full second: the tick comes a moment late.
+            let left = end.saturating_duration_since(Instant::now()) + Duration::from_millis(500);
+            let left = units::spaced(Duration::from_secs(left.as_secs()));
+            info!("stopping: {} left, for at most {left}", counted(streams(server)));
+        }
+    }
+}
+
+/// Whether a person reads the log.
+fn is_watched(server: &Server) -> bool {
+    server.config.log.log_format.is_text()
+}
+
+fn streams(server: &Server) -> i64 {
+    server.service.metrics().all_streams_open()
+}
+
+fn counted(streams: i64) -> String {
+    if streams == 1 { "1 stream".into() } else { format!("{streams} streams") }
 }

@@ -7,6 +7,7 @@
 mod access_log;
 mod builder;
 mod connection;
+mod cors;
 mod drain;
 mod host;
 mod listen;
@@ -18,16 +19,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tracing::warn;
 
 use crate::auth::{ApiKeys, AuthOptions, KeyFileError};
-use crate::config::Config;
+use crate::config::{Config, RequestLimits, ServiceOptions, Validation};
 use crate::engine::{EchoEngine, Engine};
 use crate::ops::lifecycle::{Lifecycle, Phase};
 use crate::service::Service;
+use crate::units;
 use access_log::AccessLog;
 pub use builder::Builder;
-use connection::{Connections, Context};
+use connection::{Connections, Context, Slots};
+use cors::Cors;
 use listen::Listeners;
 pub use listen::{Addresses, BindError};
 use routing::Routes;
@@ -48,6 +51,20 @@ pub enum StartError {
     /// Two rules for keys that exclude each other.
     #[error("{0} and {1} exclude each other: choose one")]
     KeyRules(&'static str, &'static str),
+    /// A memory limit for all bodies that a single one may exceed.
+    #[error(
+        "--max-inflight-body ({}) is smaller than --max-body ({}): a body of that size would never fit",
+        units::shown_size(*all), units::shown_size(*one)
+    )]
+    BodyLimits {
+        /// The limit of one body, in bytes.
+        one: u64,
+        /// The limit of all bodies together, in bytes.
+        all: u64,
+    },
+    /// A model that is named twice, where requests are checked strictly.
+    #[error("--model {0} is given twice")]
+    DuplicateModel(String),
     /// Key files that cannot be read, or hold no key.
     #[error(transparent)]
     Keys(#[from] KeyFileError),
@@ -58,6 +75,8 @@ pub enum StartError {
 pub struct Server {
     service: Service,
     connections: Connections,
+    /// Those of the admin listener, which stays to the very end.
+    admin_connections: Connections,
     addresses: Addresses,
     config: Config,
     keys: ApiKeys,
@@ -66,6 +85,7 @@ pub struct Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.connections.end();
+        self.admin_connections.end();
     }
 }
 
@@ -89,6 +109,8 @@ impl Server {
         config: Config,
         engine: Arc<dyn Engine>,
     ) -> Result<Self, StartError> {
+        check_limits(&config.limits.requests)?;
+        check_models(&config.service)?;
         let keys = ApiKeys::load(&config.auth).await?;
         check_keys(&config.auth, &keys)?;
         let (listeners, addresses) = Listeners::bind(&config.listeners, listener).await?;
@@ -98,26 +120,35 @@ impl Server {
         let service =
             Service::new(engine, config.service.clone(), config.limits.requests.clone(), lifecycle.clone());
         let connections = Connections::new(lifecycle.clone());
+        let admin_connections = Connections::new(Lifecycle::starting());
         let limits = &config.limits.connections;
-        let context = |routes, keys| {
-            let access_log = AccessLog::new(routes, keys, service.clone());
-            Arc::new(Context { access_log, service: service.clone(), limits: limits.clone() })
+        let context = |routes, keys, cors, connections: &Connections| {
+            let access_log = AccessLog::new(routes, keys, cors, service.clone());
+            let lifecycle = connections.lifecycle().clone();
+            Arc::new(Context { access_log, service: service.clone(), limits: limits.clone(), lifecycle })
         };
-        let api = context(Routes::api(&service, &config.listeners), keys.clone());
-        let slots = Arc::new(Semaphore::new(limits.max_connections()));
+        let cors = Cors::new(&config.listeners.allowed_origin, &keys);
+        let api = context(Routes::api(&service, &config.listeners), keys.clone(), cors, &connections);
+        let slots = Slots::new(
+            limits.max_connections(),
+            "--max-connections",
+            service.metrics().connections_full.clone(),
+        );
         for listener in [Some(listeners.api), listeners.grpc].into_iter().flatten() {
-            connections.accept(listener, Arc::clone(&api), Arc::clone(&slots));
+            connections.accept(listener, Arc::clone(&api), slots.clone());
         }
         if let Some(admin) = listeners.admin {
             // Slots of its own: operators must get in when the API's are all taken.
-            let slots = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
-            connections.accept(admin, context(Routes::admin(&service), ApiKeys::Open), slots);
+            let full = service.metrics().admin_connections_full.clone();
+            let slots = Slots::new(ADMIN_CONNECTIONS, "of the admin listener", full);
+            let context = context(Routes::admin(&service), ApiKeys::Open, Cors::Off, &admin_connections);
+            admin_connections.accept(admin, context, slots);
         }
         if config.auth.api_key_file.is_some() {
             connections.beside(reload::follow(keys.clone(), config.auth.clone(), service.clone()));
         }
         lifecycle.enter(Phase::Ready);
-        Ok(Self { service, connections, addresses, config, keys })
+        Ok(Self { service, connections, admin_connections, addresses, config, keys })
     }
 
     /// Serves until `stop`, then drains.
@@ -144,7 +175,7 @@ impl Server {
     /// Lets open streams finish for as long as [`ListenerOptions`](crate::config::ListenerOptions) allow, then ends them
     /// with a proper error.
     pub async fn drain(self) {
-        drain::drain(self.service.lifecycle(), &self.config.listeners, &self.connections).await;
+        drain::drain(&self).await;
     }
 
     /// Where it listens.
@@ -155,6 +186,11 @@ impl Server {
     /// The keys it accepts.
     pub(crate) fn keys(&self) -> &ApiKeys {
         &self.keys
+    }
+
+    /// The model that answers a request which names none.
+    pub(crate) fn default_model(&self) -> &str {
+        self.service.default_model()
     }
 
     /// Its configuration.
@@ -178,6 +214,29 @@ impl Server {
     }
 }
 
+/// Refuses a memory limit that would answer "try again" for ever. Without a configured one, a body that is too large for
+/// the machine's memory is refused when it comes.
+fn check_limits(limits: &RequestLimits) -> Result<(), StartError> {
+    match limits.max_inflight_body {
+        Some(all) if all < limits.max_body => Err(StartError::BodyLimits { one: limits.max_body, all }),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a model that is named twice, or warns of it, as requests are checked.
+fn check_models(options: &ServiceOptions) -> Result<(), StartError> {
+    let names = &options.models.model;
+    let twice = names.iter().enumerate().find(|(index, name)| names[..*index].contains(name));
+    match (twice, options.validation) {
+        (None, _) => Ok(()),
+        (Some((_, name)), Validation::Strict) => Err(StartError::DuplicateModel(name.clone())),
+        (Some((_, name)), Validation::Default | Validation::Lenient) => {
+            warn!("--model {name} is given twice: it is listed once");
+            Ok(())
+        }
+    }
+}
+
 /// Refuses rules for keys that exclude each other: one of them would be passed over in silence.
 fn check_keys(options: &AuthOptions, keys: &ApiKeys) -> Result<(), StartError> {
     let has_keys = matches!(keys, ApiKeys::Only(_));
@@ -192,8 +251,8 @@ fn check_keys(options: &AuthOptions, keys: &ApiKeys) -> Result<(), StartError> {
 /// Refuses to be open to everyone beyond loopback, unless an option allows it.
 fn check_reach(addresses: &Addresses, options: &AuthOptions, keys: &ApiKeys) -> Result<(), StartError> {
     let is_open = matches!(keys, ApiKeys::Open) && !options.no_auth;
-    let mut doors = [Some(addresses.api), addresses.grpc].into_iter().flatten();
-    match doors.find(|address| is_open && !address.ip().is_loopback()) {
+    let mut listeners = [Some(addresses.api), addresses.grpc].into_iter().flatten();
+    match listeners.find(|address| is_open && !address.ip().is_loopback()) {
         Some(address) => Err(StartError::Open(address)),
         None => Ok(()),
     }

@@ -2,16 +2,19 @@
 //! simulation has a plan for it, the request is a good one, its model is served, and there is a slot.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep};
+use tracing::warn;
 
 use super::models::Model;
 use super::{Answer, Call, Service};
 use crate::api::ApiRequest;
 use crate::api::chat::check_model;
 use crate::engine::{Budget, Generation, GenerationRequest, Schedule};
-use crate::error::ApiError;
-use crate::simulation::{Directives, Plan, Switch};
+use crate::error::{ApiError, shown};
+use crate::simulation::{Directives, Place, Plan, Switch};
 
 impl Service {
     /// Admits a request and starts its generation. Directives in the body go before those of the headers, which the
@@ -22,13 +25,11 @@ impl Service {
     /// it asked for.
     pub(crate) async fn generate<R: ApiRequest>(&self, call: &Call, request: R) -> Result<Answer, ApiError> {
         let start = Instant::now();
-        let plan = self.plan(call, request.directives())?;
+        let plan = self.plan(call, request.directives()).await?;
         let service = self.clone();
         let request = self.run(call, move || service.check(request)).await?;
         call.exchange.note_model(&request.model);
-        let slot = Arc::clone(&self.0.generations)
-            .try_acquire_owned()
-            .map_err(|_| ApiError::too_many("generations are open"))?;
+        let slot = self.slot()?;
         // It lives as long as the answer, and may cost more than the body that brought it.
         call.reservation.hold(request.overhead())?;
         let (engine, asked) = (Arc::clone(&self.0.engine), Arc::clone(&request));
@@ -45,8 +46,9 @@ impl Service {
     ///
     /// # Errors
     /// The failure that the request asked for.
-    pub(crate) fn list_models(&self, call: &Call) -> Result<Vec<Model>, ApiError> {
-        self.plan(call, Directives::default())?;
+    pub(crate) async fn list_models(&self, call: &Call) -> Result<Vec<Model>, ApiError> {
+        let plan = self.plan(call, Directives::default()).await?;
+        self.wait(plan.delay).await?;
         Ok(self.0.models.list())
     }
 
@@ -54,27 +56,56 @@ impl Service {
     ///
     /// # Errors
     /// [`ApiError::ModelNotFound`], or the failure that the request asked for.
-    pub(crate) fn get_model(&self, call: &Call, name: &str) -> Result<Model, ApiError> {
-        self.plan(call, Directives::default())?;
+    pub(crate) async fn get_model(&self, call: &Call, name: &str) -> Result<Model, ApiError> {
+        let plan = self.plan(call, Directives::default()).await?;
+        self.wait(plan.delay).await?;
         check_model(name)?;
         self.0.models.get(name)
     }
 
     /// What is done with a request beside answering it, where the server still takes requests.
-    fn plan(&self, call: &Call, asked: Directives) -> Result<Plan, ApiError> {
+    ///
+    /// # Errors
+    /// Invalid directives, or the failure that they ask for, in its time.
+    async fn plan(&self, call: &Call, body: Directives) -> Result<Plan, ApiError> {
         if self.0.lifecycle.is_closing() {
             // Its head had begun before; the caller's next try goes to another server.
             return Err(ApiError::Draining);
         }
         let options = &self.0.options.simulation;
         if options.directives == Switch::Off {
-            return Plan::new(options, Directives::default());
+            return Ok(Plan::new(options, &Directives::default()));
         }
-        let asked = asked.or(call.directives.clone()?);
-        if asked != Directives::default() {
+        let headers = call.directives.clone()?;
+        body.check_delays(options.max_delay, Place::Body)?;
+        headers.check_delays(options.max_delay, Place::Headers)?;
+        let asked = body.or(headers);
+        if let Some(key) = &asked.ignored {
+            warn!(request_id = call.exchange.id(), key = %shown(key), "'simulation' has an unknown key: ignored");
+        }
+        if !asked.is_empty() {
             call.exchange.note_applied(asked.to_string());
         }
-        Plan::new(options, asked)
+        let plan = Plan::new(options, &asked);
+        let Some(status) = plan.failure else { return Ok(plan) };
+        self.wait(plan.delay).await?;
+        Err(ApiError::Simulated(status))
+    }
+
+    /// Waits, with a slot: whatever a caller can keep open is bounded.
+    async fn wait(&self, delay: Duration) -> Result<(), ApiError> {
+        if !delay.is_zero() {
+            let _slot = self.slot()?;
+            sleep(delay).await;
+        }
+        Ok(())
+    }
+
+    fn slot(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        Arc::clone(&self.0.generations).try_acquire_owned().map_err(|_| {
+            let limit = self.0.limits.max_generations;
+            ApiError::too_many(format!("Too many generations are open (the limit is {limit})"))
+        })
     }
 
     fn check(&self, request: impl ApiRequest) -> Result<Arc<GenerationRequest>, ApiError> {

@@ -18,6 +18,7 @@ use crate::engine::{Completion, Event, FinishReason, Generation, Limit, Usage};
 use crate::error::ApiError;
 use crate::ops::exchange::Exchange;
 use crate::ops::memory::Reservation;
+use crate::units;
 
 /// A stream of events; dropping it is cancelling, and nothing outlives it.
 pub(crate) struct Answer {
@@ -150,7 +151,7 @@ impl Meter {
     fn note(&mut self, event: &Event) {
         match event {
             Event::Delta { choice, due, .. } => self.note_token(*choice, *due),
-            Event::Finished { reason: FinishReason::Length { by: Limit::Server }, .. } => self.note_cut(),
+            Event::Finished { reason: FinishReason::Length { by }, .. } => self.note_cut(*by),
             Event::Usage(usage) => self.usage = *usage,
             Event::Started | Event::Opened { .. } | Event::Finished { .. } => {}
         }
@@ -175,9 +176,18 @@ impl Meter {
         }
     }
 
-    fn note_cut(&mut self) {
+    /// Logs, once a request, that a limit of the server has cut a reply.
+    fn note_cut(&mut self, by: Limit) {
+        let limits = self.service.limits();
+        let limit = match by {
+            Limit::Request => return,
+            Limit::ServerTokens => format!("--max-generation-tokens {}", limits.max_generation_tokens),
+            Limit::ServerBytes => {
+                format!("--max-generation-bytes {}", units::shown_size(limits.max_generation_bytes))
+            }
+        };
         if !std::mem::replace(&mut self.has_been_cut, true) {
-            info!("a limit of the server's own cut a reply");
+            info!(request_id = self.exchange.id(), limit, "a limit of the server cut a reply");
         }
     }
 }

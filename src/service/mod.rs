@@ -140,7 +140,15 @@ impl Service {
     /// # Errors
     /// [`ApiError::RateLimited`] where there is none.
     pub(crate) fn open_call(&self) -> Result<OwnedSemaphorePermit, ApiError> {
-        Arc::clone(&self.0.open_calls).try_acquire_owned().map_err(|_| ApiError::too_many("calls are open"))
+        Arc::clone(&self.0.open_calls).try_acquire_owned().map_err(|_| {
+            let limit = self.0.limits.max_open_calls;
+            ApiError::too_many(format!("Too many calls without a key are open (the limit is {limit})"))
+        })
+    }
+
+    /// The model that answers a request which names none.
+    pub(crate) fn default_model(&self) -> &str {
+        self.0.models.default_name()
     }
 
     /// How much requests are held to the API's rules.

@@ -9,7 +9,7 @@ use crate::error::{InvalidRequest, shown};
 use crate::units;
 
 /// The directives of one request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Directives {
     /// Time to first token.
     pub ttft: Option<Duration>,
@@ -17,6 +17,26 @@ pub(crate) struct Directives {
     pub itl: Option<Duration>,
     /// The status of a failure to return instead of an answer.
     pub status: Option<u16>,
+    /// The first key of the body's `simulation` object that is not a directive, where such keys are ignored.
+    pub ignored: Option<Box<str>>,
+}
+
+/// The place of directives in a request: what stands before their names.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Place {
+    /// HTTP headers, gRPC metadata.
+    Headers,
+    /// The `simulation` object.
+    Body,
+}
+
+impl Place {
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Headers => "x-mock-",
+            Self::Body => "simulation.",
+        }
+    }
 }
 
 impl Directives {
@@ -45,6 +65,7 @@ impl Directives {
             ttft: delay("x-mock-ttft", text("x-mock-ttft")?)?,
             itl: delay("x-mock-itl", text("x-mock-itl")?)?,
             status,
+            ignored: None,
         })
     }
 
@@ -61,7 +82,29 @@ impl Directives {
             ttft: delay("simulation.ttft", ttft)?,
             itl: delay("simulation.itl", itl)?,
             status: code.map(|code| status("simulation.status", code)).transpose()?,
+            ignored: None,
         })
+    }
+
+    /// Refuses delays longer than `longest`; `place` is where the directives stand.
+    ///
+    /// # Errors
+    /// The first such delay.
+    pub(crate) fn check_delays(&self, longest: Duration, place: Place) -> Result<(), InvalidRequest> {
+        let too_long = |delay: &Duration| *delay > longest;
+        for (name, delay) in [("ttft", self.ttft), ("itl", self.itl)] {
+            if let Some(delay) = delay.filter(too_long) {
+                let expected = format!("a duration of at most {}", units::shown(longest));
+                let value = units::shown(delay).to_string();
+                return Err(invalid(&format!("{}{name}", place.prefix()), &value, &expected));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether nothing is asked for.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ttft.is_none() && self.itl.is_none() && self.status.is_none()
     }
 
     /// These directives; absent ones are taken from `weaker`.
@@ -71,6 +114,7 @@ impl Directives {
             ttft: self.ttft.or(weaker.ttft),
             itl: self.itl.or(weaker.itl),
             status: self.status.or(weaker.status),
+            ignored: self.ignored.or(weaker.ignored),
         }
     }
 }
@@ -92,7 +136,7 @@ const STATUS: &str = "an HTTP status from 400 to 599";
 
 fn delay(param: &str, value: Option<&str>) -> Result<Option<Duration>, InvalidRequest> {
     let parse =
-        |text| units::duration(text).map_err(|_| invalid(param, text, "a duration such as 50ms or 2s"));
+        |text| units::any_duration(text).map_err(|_| invalid(param, text, "a duration such as 50ms or 2s"));
     value.map(parse).transpose()
 }
 

@@ -4,10 +4,9 @@ mod directives;
 
 use std::time::Duration;
 
-pub(crate) use directives::Directives;
+pub(crate) use directives::{Directives, Place};
 
 use crate::engine::Pacing;
-use crate::error::ApiError;
 
 /// How replies are paced, and whether a request may change that.
 #[derive(clap::Args, Clone, Debug)]
@@ -32,6 +31,13 @@ pub struct SimulationOptions {
     /// Example: --directives off
     #[arg(long, value_enum, value_name = "SWITCH", default_value = "on", hide_short_help = true)]
     pub directives: Switch,
+
+    /// The longest delay that a request may set
+    ///
+    /// Over it: 400, INVALID_ARGUMENT. Example: --max-delay 30s
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = crate::units::duration,
+        hide_short_help = true)]
+    pub max_delay: Duration,
 }
 
 /// An option that is on or off.
@@ -48,19 +54,18 @@ pub enum Switch {
 pub(crate) struct Plan {
     /// When its tokens are sent.
     pub pacing: Pacing,
+    /// The status of the failure that it gets instead of an answer.
+    pub failure: Option<u16>,
+    /// How long that failure, or an answer that has no tokens, waits. Only a request asks for this: the server's own
+    /// TTFT is for answers.
+    pub delay: Duration,
 }
 
 impl Plan {
     /// The server's `options`, overridden by `asked`.
-    ///
-    /// # Errors
-    /// The requested failure.
-    pub(crate) fn new(options: &SimulationOptions, asked: Directives) -> Result<Self, ApiError> {
-        if let Some(status) = asked.status {
-            return Err(ApiError::Simulated(status));
-        }
+    pub(crate) fn new(options: &SimulationOptions, asked: &Directives) -> Self {
         let pacing =
             Pacing { ttft: asked.ttft.unwrap_or(options.ttft), itl: asked.itl.unwrap_or(options.itl) };
-        Ok(Self { pacing })
+        Self { pacing, failure: asked.status, delay: asked.ttft.unwrap_or_default() }
     }
 }

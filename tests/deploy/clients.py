@@ -19,9 +19,9 @@ HOST, HTTP, GRPC, ADMIN = "127.0.0.1", 8000, 50051, 9464
 CHAT = "tokenecho.v1.ChatService"
 
 
-def get(port: int, path: str, key: str | None = None) -> tuple[int, str]:
+def get(port: int, path: str, key: str | None = None, timeout: float = 20) -> tuple[int, str]:
     """Sends a GET and returns the status and the body."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=20)
+    connection = http.client.HTTPConnection(HOST, port, timeout=timeout)
     connection.request("GET", path, headers={"authorization": f"Bearer {key}"} if key else {})
     response = connection.getresponse()
     answer = response.status, response.read().decode()
@@ -74,9 +74,9 @@ class Grpc:
             ParseDict(request, GetMessageClass(method.input_type)()), metadata=tuple(metadata.items()), timeout=60
         )
 
-    def health(self, service: str) -> str:
+    def health(self, service: str, timeout: float = 5) -> str:
         answer = health_pb2_grpc.HealthStub(self.channel).Check(
-            health_pb2.HealthCheckRequest(service=service), timeout=5
+            health_pb2.HealthCheckRequest(service=service), timeout=timeout
         )
         return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
 
@@ -87,16 +87,20 @@ class Grpc:
 def probe(container: dict, name: str) -> bool:
     """Sends the probe that the kubelet would send, and returns whether the kubelet would count it as a success."""
     wanted = container[name]
+    timeout = wanted.get("timeoutSeconds", 1)
     if "grpc" in wanted:
-        door = Grpc(wanted["grpc"]["port"])
+        client = Grpc(wanted["grpc"]["port"])
         try:
-            return door.health(wanted["grpc"]["service"]) == "SERVING"
+            return client.health(wanted["grpc"]["service"], timeout) == "SERVING"
         except grpc.RpcError:
             return False
         finally:
-            door.close()
+            client.close()
     [port] = [port["containerPort"] for port in container["ports"] if port["name"] == wanted["httpGet"]["port"]]
-    status, _ = get(port, wanted["httpGet"]["path"])
+    try:
+        status, _ = get(port, wanted["httpGet"]["path"], timeout=timeout)
+    except (OSError, http.client.HTTPException):
+        return False
     return 200 <= status < 400
 
 

@@ -25,7 +25,7 @@ def promtool(*arguments) -> str:
 
 
 def test_alerts_are_well_formed(rules):
-    assert "6 rules found" in promtool("check", "rules", rules)
+    assert "7 rules found" in promtool("check", "rules", rules)
 
 
 def test_alerts_fire_when_they_should_and_only_then(rules):

@@ -17,6 +17,24 @@ VERSION = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
 PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 
 
+def value(metric: str) -> int:
+    """The value of a metric that has no labels."""
+    [value] = re.findall(rf"^{metric} (\d+)$", get(ADMIN, "/metrics")[1], re.M)
+    return int(value)
+
+
+def statuses(counter: str) -> set[str]:
+    """The values of the label `status` under which a counter counts."""
+    return set(re.findall(rf'^{counter}\{{.*status="(\w+)"', get(ADMIN, "/metrics")[1], re.M))
+
+
+def alerted_statuses(manifests, alert: str) -> set[str]:
+    """The statuses that an alert looks for."""
+    groups = manifests.one("PrometheusRule")["spec"]["groups"]
+    [expression] = [rule["expr"] for group in groups for rule in group["rules"] if rule["alert"] == alert]
+    return set(re.search(r'status=~"([^"]+)"', expression).group(1).split("|"))
+
+
 def listening() -> set[int]:
     """All ports with a listener in this network namespace, which belongs to the tests."""
     ports = set()
@@ -53,13 +71,13 @@ def test_the_services_that_probes_and_routes_name_are_those_of_the_proto_files(e
     rules = everything.one("GRPCRoute")["spec"]["rules"]
     routed = {match["method"]["service"] for rule in rules for match in rule["matches"]}
 
-    door = Grpc()
-    served = {service for service in door.services() if not service.startswith("grpc.reflection.")}
+    client = Grpc()
+    served = {service for service in client.services() if not service.startswith("grpc.reflection.")}
 
     assert served == routed == written | {"grpc.health.v1.Health"}
     assert everything.container["readinessProbe"]["grpc"]["service"] == CHAT
-    assert {door.health(service) for service in written} == {"SERVING"}
-    door.close()
+    assert {client.health(service) for service in written} == {"SERVING"}
+    client.close()
 
 
 def test_at_sigterm_a_pod_turns_unready_at_once_and_still_serves_and_lives(production, start):
@@ -71,6 +89,34 @@ def test_at_sigterm_a_pod_turns_unready_at_once_and_still_serves_and_lives(produ
     assert probe(production.container, "livenessProbe")
     assert list(Stream("sk-demo"))[-1] == "[DONE]"
     assert server.wait() == 0
+
+
+def test_a_draining_pod_is_alive_until_its_last_stream_has_ended(production, start):
+    server = start(production, TOKENECHO_SHUTDOWN_DELAY="100ms")
+    stream = Stream("sk-demo", headers={"x-mock-itl": "200ms"})
+
+    server.terminate()
+
+    until(lambda: not {HTTP, GRPC} & listening(), timeout=2)
+    assert probe(production.container, "livenessProbe")
+    assert get(ADMIN, "/metrics")[0] == 200
+    assert list(stream)[-1] == "[DONE]"
+    assert server.wait() == 0
+
+
+def test_a_pod_whose_connections_are_all_taken_is_alive_but_not_ready(production, start):
+    start(production, TOKENECHO_MAX_CONNECTIONS="2")
+    assert value("tokenecho_connections_full_total") == 0
+    streams = [Stream("sk-demo", headers={"x-mock-itl": "10s"}) for _ in range(2)]
+
+    assert not probe(production.container, "readinessProbe")
+    assert probe(production.container, "startupProbe")
+    assert probe(production.container, "livenessProbe")
+    assert value("tokenecho_connections_full_total") > 0
+
+    for stream in streams:
+        stream.close()
+    until(lambda: probe(production.container, "readinessProbe"), timeout=10)
 
 
 def test_the_client_job_passes_with_a_key_and_fails_without(production, start):
@@ -121,24 +167,31 @@ def test_the_metrics_that_alerts_and_autoscalers_ask_for_are_the_server_s(everyt
 
 def test_the_statuses_that_alerts_look_for_are_spelt_as_the_server_counts_them(production, start):
     start(production, TOKENECHO_MAX_GENERATIONS="1")
-    slow = {"x-mock-itl": "10s"}
-    [asked] = {
-        rule["expr"]
-        for group in production.one("PrometheusRule")["spec"]["groups"]
-        for rule in group["rules"]
-        if rule["alert"] == "TokenechoFull"
-    }
-    statuses = re.search(r'status=~"([^"]+)"', asked).group(1).split("|")
 
-    first = Stream("sk-demo", headers=slow)
+    first = Stream("sk-demo", headers={"x-mock-itl": "10s"})
     assert Stream("sk-demo").status == 429
-    door = Grpc()
-    assert door.stream("sk-demo").code().name == "RESOURCE_EXHAUSTED"
+    client = Grpc()
+    assert client.stream("sk-demo").code().name == "RESOURCE_EXHAUSTED"
     first.close()
-    door.close()
+    client.close()
 
-    counted = re.findall(r'tokenecho_requests_total\{.*status="(\w+)"', get(ADMIN, "/metrics")[1])
-    assert set(statuses) <= set(counted)
+    assert alerted_statuses(production, "TokenechoFull") <= statuses("tokenecho_requests_total")
+
+
+def test_failures_that_a_caller_requests_reach_no_alert(production, start):
+    start(production)
+    alerted = alerted_statuses(production, "TokenechoFull") | alerted_statuses(production, "TokenechoFaults")
+
+    client = Grpc()
+    for status, code in ((429, "RESOURCE_EXHAUSTED"), (500, "INTERNAL")):
+        headers = {"x-mock-status": str(status)}
+        assert Stream("sk-demo", headers=headers).status == status
+        assert client.stream("sk-demo", headers=headers).code().name == code
+    client.close()
+
+    # No real failure can be provoked for TokenechoFaults; both counters spell a status in the same way.
+    until(lambda: statuses("tokenecho_simulated_failures_total") == alerted, timeout=2)
+    assert not alerted & statuses("tokenecho_requests_total")
 
 
 def test_every_version_named_is_the_crate_s(manifests):
@@ -160,6 +213,12 @@ def test_every_variable_that_image_and_compose_file_set_is_an_option():
 
     assert {"HOST", "ADMIN_HOST", "API_KEY"} <= variables
     assert {name.lower().replace("_", "-") for name in variables} <= options
+
+
+def test_the_image_listens_on_all_addresses_because_probes_come_from_outside_the_pod():
+    hosts = dict(re.findall(r"(TOKENECHO_\w*HOST)=(\S+)", (DEPLOY / "Dockerfile").read_text()))
+
+    assert hosts == {"TOKENECHO_HOST": "0.0.0.0", "TOKENECHO_ADMIN_HOST": "0.0.0.0"}
 
 
 def test_the_compose_file_fences_the_container_as_the_cluster_does():

@@ -189,11 +189,11 @@ def test_keys_rotate_without_a_restart_and_without_a_gap(run, tmp_path):
 
 def test_at_sigterm_streams_end_by_themselves_or_in_form_and_the_exit_code_is_0(run):
     container = run("--any-key", "--shutdown-delay=100ms", "--shutdown-timeout=2s")
-    doors = [Grpc() for _ in range(3)]
+    clients = [Grpc() for _ in range(3)]
     short = [Stream("any", "a few words") for _ in range(3)]
     endless = [Stream("any", headers=ENDLESS) for _ in range(3)]
-    short_calls = [door.stream("any", "a few words") for door in doors]
-    endless_calls = [door.stream("any", headers=ENDLESS) for door in doors]
+    short_calls = [client.stream("any", "a few words") for client in clients]
+    endless_calls = [client.stream("any", headers=ENDLESS) for client in clients]
     for call in [*short_calls, *endless_calls]:
         next(call)
 
@@ -233,11 +233,11 @@ def http_streams() -> list:
 
 def grpc_streams() -> list:
     """Opens all streams over one connection. Returns functions to close them."""
-    door = Grpc()
-    calls = [door.stream("any", PROMPT, headers=ENDLESS) for _ in range(STREAMS)]
+    client = Grpc()
+    calls = [client.stream("any", PROMPT, headers=ENDLESS) for _ in range(STREAMS)]
     for call in calls:
         next(call)
-    return [call.cancel for call in calls] + [door.close]
+    return [call.cancel for call in calls] + [client.close]
 
 
 @pytest.fixture(scope="module")
@@ -298,16 +298,16 @@ def test_the_rendered_deployment_runs_as_a_pod_and_drains(podman, pod, productio
     assert inspected["EffectiveCaps"] in (None, [])
     assert all(probe(production.container, name) for name in ("startupProbe", "livenessProbe", "readinessProbe"))
     assert client_job("sk-demo").returncode == 0
-    door = Grpc()
+    client = Grpc()
     # Longer than the shutdown delay: these streams are open when the listeners close, and end later.
     streams = [Stream("sk-demo", headers={"x-mock-itl": "500ms"}) for _ in range(3)]
-    calls = [door.stream("sk-demo", headers={"x-mock-itl": "500ms"}) for _ in range(3)]
+    calls = [client.stream("sk-demo", headers={"x-mock-itl": "500ms"}) for _ in range(3)]
     for call in calls:
         next(call)
 
     podman("kill", "--signal=TERM", pod)
 
-    until(lambda: door.health(CHAT) == "NOT_SERVING", timeout=2)
+    until(lambda: client.health(CHAT) == "NOT_SERVING", timeout=2)
     assert all(list(stream)[-1] == "[DONE]" for stream in streams)
     for call in calls:
         list(call)

@@ -140,6 +140,17 @@ def test_every_selector_finds_the_pods(manifests):
     assert all(selector == LABELS for selector in selectors)
 
 
+def test_liveness_uses_the_admin_port_and_readiness_an_api_port(manifests):
+    container = manifests.container
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+
+    for name in ("startupProbe", "livenessProbe"):
+        assert container[name]["httpGet"] == {"path": "/livez", "port": "metrics"}
+    # Only a port that is configured must be free: the server starts without an admin listener on the default port.
+    assert manifests.config["admin-port"] == ports["metrics"]
+    assert container["readinessProbe"]["grpc"]["port"] == ports["grpc"]
+
+
 def test_each_service_port_names_its_protocol(manifests):
     for name in ("tokenecho", "tokenecho-headless"):
         ports = {port["name"]: port for port in manifests.one("Service", name)["spec"]["ports"]}

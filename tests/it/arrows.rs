@@ -6,16 +6,16 @@ use std::path::Path;
 /// For every top module, the modules it may name.
 const ARROWS: [(&str, &[&str]); 17] = [
     ("main", &["cli"]),
-    ("cli", &["auth", "config", "ops", "server", "units", "version"]),
+    ("cli", &["auth", "config", "ops", "pb", "server", "units", "version"]),
     ("config", &["api", "auth", "ops", "service", "simulation", "units", "version"]),
     (
         "server",
         &["admin", "auth", "config", "engine", "error", "grpc", "http", "ops", "route", "service", "units"],
     ),
-    ("http", &["api", "engine", "error", "ops", "route", "service"]),
+    ("http", &["admin", "api", "engine", "error", "ops", "pb", "route", "service"]),
     ("grpc", &["api", "engine", "error", "ops", "pb", "route", "service", "simulation"]),
     ("admin", &["ops", "route", "service", "version"]),
-    ("service", &["api", "engine", "error", "ops", "simulation"]),
+    ("service", &["api", "engine", "error", "ops", "simulation", "units"]),
     ("ops", &["engine", "error", "route", "units"]),
     ("api", &["engine", "error", "simulation"]),
     ("simulation", &["engine", "error", "units"]),

@@ -247,7 +247,7 @@ async fn unknown_paths_and_methods_get_the_apis_error_object() {
 
     assert_eq!(method.headers()["allow"], "POST");
     let (status, error) = failure(unknown).await;
-    assert_eq!((status, &error["code"]), (404, &json!("unknown_url")));
+    assert_eq!((status, &error["code"]), (404, &json!(null)));
     assert_eq!(error["message"], "Invalid URL (GET /v2/anything)");
     let (status, error) = failure(method).await;
     assert_eq!((status, &error["code"]), (405, &json!("method_not_supported")));

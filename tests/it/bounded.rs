@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::support::http::{chat, completion, failure, post, say, with};
 use crate::support::process::Process;
-use crate::support::{Target, bare_echo, eventually, grpc, h2, metric, raw, start, with_admin};
+use crate::support::{Target, bare_echo, budget, eventually, grpc, h2, metric, raw, start, with_admin};
 
 const MIB: u64 = 1 << 20;
 
@@ -99,34 +99,30 @@ async fn a_large_request_does_not_delay_others() {
 
 #[tokio::test]
 async fn stop_sequences_count_in_the_budget_with_their_size_in_memory() {
-    let server =
-        start(bare_echo().configure(|config| config.limits.requests.max_inflight_body = Some(512 * 1024)))
-            .await;
+    let server = start(budget(bare_echo(), 512 * 1024)).await;
     let ask =
         async |text: &str, stop: &str| chat(&server, &with(say(text), &json!({"stop": stop}))).await.status();
     let long = "x".repeat(150 * 1024);
 
     assert_eq!(ask(&long, "x").await, 200);
-    assert_eq!(ask("x", &long).await, 429);
+    assert_eq!(ask("x", &long).await, 413);
 }
 
 #[tokio::test]
 async fn an_answer_counts_in_the_budget_with_its_size_on_the_wire() {
-    let server =
-        start(bare_echo().configure(|config| config.limits.requests.max_inflight_body = Some(512 * 1024)))
-            .await;
+    let server = start(budget(bare_echo(), 512 * 1024)).await;
     let ask = async |text: &str| {
         let repeated = json!({"max_tokens": 150, "ignore_eos": true});
         chat(&server, &with(say(text), &repeated)).await.status()
     };
 
     assert_eq!(ask(&"x".repeat(1024)).await, 200);
-    assert_eq!(ask(&"\u{1}".repeat(1024)).await, 429, "each character is six bytes in JSON");
+    assert_eq!(ask(&"\u{1}".repeat(1024)).await, 413, "each character is six bytes in JSON");
 }
 
 #[tokio::test]
 async fn a_grpc_message_of_empty_submessages_takes_bounded_memory() {
-    let server = Process::bare_echo(&["--max-inflight-body", "8MiB"]).await;
+    let server = Process::bare_echo(&["--max-body", "8MiB", "--max-inflight-body", "8MiB"]).await;
     let client = reqwest::Client::builder().http2_prior_knowledge().build().expect("a client");
     let url = server.url("/tokenecho.v1.ChatService/CreateChatCompletion");
     // Empty messages, two bytes each.
@@ -175,6 +171,7 @@ async fn reflection_requests_are_bounded() {
 async fn calls_without_a_key_take_no_capacity_from_calls_with_a_key() {
     let server = start(bare_echo().api_key("123").expect("a key").configure(|config| {
         config.limits.requests.max_inflight_body = Some(32 * 1024);
+        config.limits.requests.max_body = 32 * 1024;
         config.limits.requests.max_open_calls = 3;
     }))
     .await;
@@ -235,9 +232,7 @@ async fn two_hundred_slow_request_bodies_together_stay_inside_their_budget() {
 
 #[tokio::test]
 async fn the_text_an_answer_is_made_from_stays_in_the_budget_until_the_answer_ends() {
-    let server =
-        start(bare_echo().configure(|config| config.limits.requests.max_inflight_body = Some(64 * 1024)))
-            .await;
+    let server = start(budget(bare_echo(), 64 * 1024)).await;
     let long = with(say(&"word ".repeat(8 * 1024)), &json!({"stream": true, "simulation": {"ttft": "60s"}}));
 
     let held = chat(&server, &long).await;
@@ -418,15 +413,13 @@ async fn a_body_of_tiny_chunks_takes_bounded_memory() {
 }
 
 #[tokio::test]
-async fn unary_answers_share_one_budget_however_small_their_requests() {
-    let server =
-        start(bare_echo().configure(|config| config.limits.requests.max_inflight_body = Some(256 * 1024)))
-            .await;
+async fn a_unary_answer_that_never_fits_is_refused_however_small_its_request() {
+    let server = start(budget(bare_echo(), 256 * 1024)).await;
     let long = with(say("a long word of a kind "), &json!({"max_tokens": 90_000, "ignore_eos": true}));
 
     let (status, error) = failure(chat(&server, &long).await).await;
 
-    assert_eq!((status, &error["code"]), (429, &json!("rate_limit_exceeded")));
+    assert_eq!((status, &error["code"]), (413, &json!("request_too_large")));
     let streamed = with(long, &json!({"stream": true, "max_tokens": 1000}));
     assert_eq!(chat(&server, &streamed).await.status(), 200);
 }

@@ -1,4 +1,4 @@
-//! The error table: every failure, as both protocols report it, side by side.
+//! Failures by their status, as both protocols report them, side by side.
 
 use serde_json::json;
 use tokenecho::Server;
@@ -32,31 +32,35 @@ async fn row(server: &Server, status: u16) -> String {
 }
 
 #[tokio::test]
-async fn the_error_table() {
+async fn every_status_that_may_be_asked_for_has_its_own_code_on_both_protocols() {
     let server = start(bare_echo()).await;
     let mut table = Vec::new();
-    for status in [400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 499, 500, 501, 502, 503, 504, 529] {
+    for status in
+        [400, 401, 403, 404, 405, 408, 409, 413, 415, 418, 422, 429, 499, 500, 501, 502, 503, 504, 529, 599]
+    {
         table.push(row(&server, status).await);
     }
 
     insta::assert_snapshot!(table.join("\n"), @r#"
-    400 invalid_request_error invalid_value - - | InvalidArgument INVALID_VALUE -
+    400 invalid_request_error bad_request - - | InvalidArgument BAD_REQUEST -
     401 invalid_request_error invalid_api_key Bearer - | Unauthenticated INVALID_API_KEY -
-    403 invalid_request_error - - - | PermissionDenied INVALID_REQUEST_ERROR -
-    404 invalid_request_error model_not_found - - | NotFound MODEL_NOT_FOUND -
+    403 invalid_request_error forbidden - - | PermissionDenied FORBIDDEN -
+    404 invalid_request_error not_found - - | NotFound NOT_FOUND -
     405 invalid_request_error method_not_supported - - | Unimplemented METHOD_NOT_SUPPORTED -
     408 invalid_request_error request_timeout - - | DeadlineExceeded REQUEST_TIMEOUT -
-    409 invalid_request_error - - - | Aborted INVALID_REQUEST_ERROR -
+    409 invalid_request_error conflict - - | Aborted CONFLICT -
     413 invalid_request_error request_too_large - - | ResourceExhausted REQUEST_TOO_LARGE -
     415 invalid_request_error unsupported_media_type - - | Unimplemented UNSUPPORTED_MEDIA_TYPE -
-    422 invalid_request_error - - - | FailedPrecondition INVALID_REQUEST_ERROR -
+    418 invalid_request_error im_a_teapot - - | FailedPrecondition IM_A_TEAPOT -
+    422 invalid_request_error unprocessable_entity - - | FailedPrecondition UNPROCESSABLE_ENTITY -
     429 requests rate_limit_exceeded - 1000 | ResourceExhausted RATE_LIMIT_EXCEEDED 1s
-    499 invalid_request_error - - - | Cancelled INVALID_REQUEST_ERROR -
+    499 invalid_request_error client_closed_request - - | Cancelled CLIENT_CLOSED_REQUEST -
     500 server_error internal_error - - | Internal INTERNAL_ERROR -
-    501 server_error - - - | Unimplemented SERVER_ERROR -
-    502 server_error - - - | Unavailable SERVER_ERROR -
-    503 server_error shutting_down - 1000 | Unavailable SHUTTING_DOWN 1s
-    504 server_error timeout - - | DeadlineExceeded TIMEOUT -
-    529 server_error - - - | Unknown SERVER_ERROR -
+    501 server_error not_implemented - - | Unimplemented NOT_IMPLEMENTED -
+    502 server_error bad_gateway - - | Unavailable BAD_GATEWAY -
+    503 server_error service_unavailable - 1000 | Unavailable SERVICE_UNAVAILABLE 1s
+    504 server_error gateway_timeout - - | DeadlineExceeded GATEWAY_TIMEOUT -
+    529 overloaded_error overloaded - - | Unavailable OVERLOADED -
+    599 server_error - - - | Unknown SERVER_ERROR -
     "#);
 }

@@ -18,7 +18,7 @@ async fn requests_tokens_and_times_are_counted() {
 
     for (series, value) in [
         ("tokenecho_requests_total{endpoint=\"chat_completions\",protocol=\"http\",status=\"200\"}", 2),
-        ("tokenecho_requests_total{endpoint=\"chat_completions\",protocol=\"grpc\",status=\"Ok\"}", 1),
+        ("tokenecho_requests_total{endpoint=\"chat_completions\",protocol=\"grpc\",status=\"OK\"}", 1),
         ("tokenecho_requests_total{endpoint=\"models\",protocol=\"http\",status=\"200\"}", 1),
         ("tokenecho_tokens_total{direction=\"completion\"}", 10),
         ("tokenecho_tokens_total{direction=\"prompt\"}", 25),

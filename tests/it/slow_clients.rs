@@ -148,7 +148,7 @@ async fn a_grpc_message_that_drips_is_a_deadline_exceeded() {
     peer.send(&h2::frame(h2::DATA, 0, 1, b"\0\0\0")).await;
 
     assert!(peer.until(h2::HEADERS).await.is_some());
-    let ended = "tokenecho_requests_total{endpoint=\"chat_completions\",protocol=\"grpc\",status=\"DeadlineExceeded\"}";
+    let ended = "tokenecho_requests_total{endpoint=\"chat_completions\",protocol=\"grpc\",status=\"DEADLINE_EXCEEDED\"}";
     eventually("the status is counted", async || metric(&server, ended).await == 1).await;
 }
 

@@ -15,7 +15,7 @@ use std::fmt;
 use serde::de::{Deserializer, IgnoredAny};
 use serde_json::value::RawValue;
 
-use visit::{Entries, EntriesVisitor, Items, ItemsVisitor, KnownFields, Text};
+use visit::{Entries, EntriesVisitor, Fields, Items, ItemsVisitor, KnownFields, Text};
 
 use super::Validation;
 use super::check::{at_most, unsupported_value};
@@ -138,12 +138,13 @@ impl<'a, 'p> Node<'a, 'p> {
             let param = within(name);
             return Err(InvalidRequest::value(param.as_str(), format!("Duplicate parameter: '{param}'.")));
         }
-        if let (Validation::Strict, Some(name)) = (self.validation, fields.unknown) {
-            let param = within(&name);
+        if let (Validation::Strict, Some(name)) = (self.validation, &fields.unknown) {
+            let param = within(name);
             let message = format!("Unknown parameter: '{param}'.");
             return Err(InvalidRequest { message, param: Some(param), code: Some("unknown_parameter") });
         }
-        Ok(Object { values: fields.values, path: &self.path, validation: self.validation })
+        let Fields { values, unknown, .. } = fields;
+        Ok(Object { values, unknown, path: &self.path, validation: self.validation })
     }
 
     /// All fields of an object with caller-defined names, at most `most`.
@@ -315,6 +316,7 @@ impl<'a> RawNode<'a> {
 pub(crate) struct Object<'a, 'p> {
     /// The fields that are present; usually few of those known.
     values: Vec<(&'static str, &'a RawValue)>,
+    unknown: Option<String>,
     path: &'p Path<'p>,
     validation: Validation,
 }
@@ -330,6 +332,11 @@ impl<'a> Object<'a, '_> {
         let (_, value) = self.values.iter().find(|(known, _)| *known == name)?;
         let text = value.get();
         Some(Node { text, path: Path::Field(self.path, name), validation: self.validation })
+    }
+
+    /// The first field that is not a known one.
+    pub(crate) fn unknown(&self) -> Option<&str> {
+        self.unknown.as_deref()
     }
 
     /// A required field.

@@ -24,7 +24,7 @@ impl ModelService for Models {
         &self,
         request: Request<ListModelsRequest>,
     ) -> Result<Response<ListModelsResponse>, Status> {
-        let models = self.service.list_models(&Call::of(request.extensions())?)?;
+        let models = self.service.list_models(&Call::of(request.extensions())?).await?;
         Ok(Response::new(ListModelsResponse { data: models.into_iter().map(Model::from).collect() }))
     }
 
@@ -33,7 +33,7 @@ impl ModelService for Models {
         request: Request<GetModelRequest>,
     ) -> Result<Response<GetModelResponse>, Status> {
         let call = Call::of(request.extensions())?;
-        let model = self.service.get_model(&call, &request.get_ref().model)?;
+        let model = self.service.get_model(&call, &request.get_ref().model).await?;
         Ok(Response::new(GetModelResponse { model: Some(model.into()) }))
     }
 }

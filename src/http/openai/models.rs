@@ -32,7 +32,7 @@ pub(crate) struct ModelList {
 
 /// Lists the served models.
 pub(crate) async fn list(State(service): State<Service>, call: Call) -> Result<Json<ModelList>, ApiError> {
-    let models = service.list_models(&call)?;
+    let models = service.list_models(&call).await?;
     Ok(Json(ModelList { object: "list", data: models.into_iter().map(ModelObject::from).collect() }))
 }
 
@@ -44,5 +44,5 @@ pub(crate) async fn get(
 ) -> Result<Json<ModelObject>, ApiError> {
     let Path(name) =
         name.map_err(|_| InvalidRequest::value("model", "Invalid 'model': the path is not UTF-8."))?;
-    Ok(Json(service.get_model(&call, &name)?.into()))
+    Ok(Json(service.get_model(&call, &name).await?.into()))
 }

@@ -105,7 +105,7 @@ async fn answer(
     let open = state.begin(!request.body().is_end_stream());
     let (mut response, reservation) =
         state.context.answer(request, Received::Connection(Arc::clone(&state) as Arc<_>)).await;
-    if state.is_last.load(Ordering::Relaxed) || state.context.lifecycle().is_closing() {
+    if state.is_last.load(Ordering::Relaxed) || state.context.lifecycle.is_closing() {
         close_after(&mut response);
     }
     let stall = Arc::clone(&state.stall);
@@ -118,7 +118,7 @@ async fn answer(
 /// the peer learns it from the next answer; where there is none, a head that has begun is answered. Tests:
 /// `an_old_connection_leaves_no_request_without_an_answer`, `a_second_request_whose_head_had_begun_gets_its_503_too`.
 async fn leaving(state: &State) {
-    let mut closing = pin!(state.context.lifecycle().reached(Phase::Closing));
+    let mut closing = pin!(state.context.lifecycle.reached(Phase::Closing));
     tokio::select! {
         () = &mut closing => {}
         () = state.context.aged() => {

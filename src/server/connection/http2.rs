@@ -114,7 +114,7 @@ async fn answer(
 /// stalled, or the server closes.
 async fn leaving(state: &State) {
     tokio::select! {
-        () = state.context.lifecycle().reached(Phase::Closing) => {}
+        () = state.context.lifecycle.reached(Phase::Closing) => {}
         () = state.too_many_stalled() => {}
         () = state.context.aged() => {}
     }

@@ -8,6 +8,7 @@ mod http1;
 mod http2;
 mod request_body;
 mod response_body;
+mod slots;
 mod socket;
 mod stall;
 
@@ -19,7 +20,7 @@ use std::time::Duration;
 use axum::http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -32,6 +33,7 @@ use crate::ops::memory::Reservation;
 use crate::service::Service;
 use detect::Version;
 use request_body::{Bounds, Received};
+pub(super) use slots::Slots;
 
 /// All open connections of a server.
 #[derive(Clone, Debug)]
@@ -50,6 +52,8 @@ pub(super) struct Context {
     pub service: Service,
     /// What bounds them.
     pub limits: ConnectionLimits,
+    /// When they end. The admin listener's outlive the server's own, so that its drain can be watched.
+    pub lifecycle: Lifecycle,
 }
 
 type ServeError = Box<dyn std::error::Error + Send + Sync>;
@@ -60,8 +64,13 @@ impl Connections {
         Self { lifecycle, tasks: TaskTracker::new(), end: CancellationToken::new() }
     }
 
-    /// Accepts connections until the server closes; those beyond the `slots` wait.
-    pub(super) fn accept(&self, listener: TcpListener, context: Arc<Context>, slots: Arc<Semaphore>) {
+    /// When they end.
+    pub(super) fn lifecycle(&self) -> &Lifecycle {
+        &self.lifecycle
+    }
+
+    /// Accepts connections until the lifecycle closes; those beyond the `slots` wait.
+    pub(super) fn accept(&self, listener: TcpListener, context: Arc<Context>, slots: Slots) {
         self.tasks.spawn(self.clone().accept_all(listener, context, slots));
     }
 
@@ -88,14 +97,13 @@ impl Connections {
         self.end.cancel();
     }
 
-    async fn accept_all(self, listener: TcpListener, context: Arc<Context>, slots: Arc<Semaphore>) {
+    async fn accept_all(self, listener: TcpListener, context: Arc<Context>, slots: Slots) {
         let mut closing = pin!(self.lifecycle.reached(Phase::Closing));
         loop {
             // The slot after the socket: listeners share the slots, and one without clients must not keep any.
             let accept = async {
                 let (socket, _) = listener.accept().await?;
-                let slot = Arc::clone(&slots).acquire_owned().await.expect("the semaphore is never closed");
-                Ok((socket, slot))
+                Ok((socket, slots.take().await))
             };
             let accepted = tokio::select! {
                 accepted = accept => accepted,
@@ -133,7 +141,7 @@ async fn serve(socket: TcpStream, context: Arc<Context>) -> Result<(), ServeErro
     // hyper starts no timer before it has read something (hyper#3756): a silent peer would stay for ever. Test:
     // `a_peer_that_does_not_come_to_the_point_is_gone_in_its_time`.
     let mut deadline = Box::pin(sleep(context.limits.head_timeout));
-    let closing = context.service.lifecycle().reached(Phase::Closing);
+    let closing = context.lifecycle.reached(Phase::Closing);
     let Some((version, io)) = detect::detect(socket, closing, deadline.as_mut()).await? else {
         return Ok(());
     };
@@ -166,10 +174,6 @@ impl Context {
         let body = request_body::bounded(&head, body, bounds);
         let request = Request::from_parts(head, body);
         (self.access_log.answer(exchange, reservation.clone(), request).await, reservation)
-    }
-
-    fn lifecycle(&self) -> &Lifecycle {
-        self.service.lifecycle()
     }
 
     /// Waits until a connection that begins now is old.

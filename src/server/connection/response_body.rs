@@ -112,6 +112,9 @@ impl<O: Unpin> hyper::body::Body for ResponseBody<O> {
 
 impl<O> Drop for ResponseBody<O> {
     fn drop(&mut self) {
+        if self.stall.has_stalled() {
+            self.body.note_stalled();
+        }
         // What is still on its way is the socket's to bound, not this answer's.
         self.stall.taken();
     }

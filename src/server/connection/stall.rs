@@ -5,7 +5,7 @@
 //! runs the answer's task looks at that.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -22,6 +22,8 @@ pub(super) struct StallWatch {
     ends: AtomicU64,
     /// Wakes the wait for a stall when that is set.
     changed: Notify,
+    /// Whether the client was found to have read nothing for too long.
+    has_stalled: AtomicBool,
 }
 
 impl StallWatch {
@@ -32,6 +34,7 @@ impl StallWatch {
             given: AtomicU64::new(0),
             ends: AtomicU64::new(0),
             changed: Notify::new(),
+            has_stalled: AtomicBool::new(false),
         })
     }
 
@@ -53,6 +56,8 @@ impl StallWatch {
             };
             let until = if is_given && ends > 0 { stalls.min(ends) } else { stalls };
             if until <= now {
+                // A call may also end by its deadline.
+                self.has_stalled.store(stalls <= now, Ordering::Relaxed);
                 return;
             }
             // While the client waits, an end that has passed is looked at again now and then.
@@ -62,6 +67,11 @@ impl StallWatch {
                 () = self.changed.notified() => {}
             }
         }
+    }
+
+    /// Whether the answer ends because its client read nothing for too long.
+    pub(super) fn has_stalled(&self) -> bool {
+        self.has_stalled.load(Ordering::Relaxed)
     }
 
     fn since_base(&self, at: Instant) -> u64 {

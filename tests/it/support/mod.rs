@@ -27,6 +27,14 @@ pub fn bare_echo() -> Builder {
     Server::builder().configure(|config| config.service.reply_prefix = String::new())
 }
 
+/// A server whose requests together may hold so many bytes, and so may a single one.
+pub fn budget(builder: Builder, bytes: u64) -> Builder {
+    builder.configure(move |config| {
+        config.limits.requests.max_body = bytes;
+        config.limits.requests.max_inflight_body = Some(bytes);
+    })
+}
+
 /// Starts a server, or fails the test.
 pub async fn start(builder: Builder) -> Server {
     builder.start().await.expect("loopback has free ports")
