@@ -59,7 +59,7 @@ pub(crate) fn spaced(duration: Duration) -> String {
 /// Writes a size in bytes with its largest binary unit that leaves a whole number: `512 MiB`.
 pub(crate) fn shown_size(bytes: u64) -> String {
     let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    let unit = units.into_iter().find(|(unit, _)| bytes >= *unit && bytes % unit == 0);
+    let unit = units.into_iter().find(|(unit, _)| bytes >= *unit && bytes.is_multiple_of(*unit));
     let (unit, name) = unit.unwrap_or((1, "bytes"));
     format!("{} {name}", bytes / unit)
 }

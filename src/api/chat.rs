@@ -388,8 +388,8 @@ impl FromJson for Directives {
     fn from_json(node: &Node<'_, '_>) -> Read<Self> {
         let object = node.object(&["ttft", "itl", "status"])?;
         let (ttft, itl) = (object.text("ttft")?, object.text("itl")?);
-        let directives =
-            Self::from_body(ttft.as_deref(), itl.as_deref(), object.read("status", |node| node.integer())?)?;
+        let status = Option::from_field(&object, "status")?;
+        let directives = Self::from_body(ttft.as_deref(), itl.as_deref(), status)?;
         Ok(Self { ignored: object.unknown().map(Into::into), ..directives })
     }
 }

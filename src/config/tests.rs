@@ -130,6 +130,37 @@ fn a_service_link_of_kubernetes_is_ignored() {
 }
 
 #[test]
+fn unknown_variables_are_one_warning_that_names_the_nearest_options() {
+    let variables = [
+        ("TOKENECHO_ITLL", "1ms"),
+        ("TOKENECHO_FOO", "x"),
+        ("TOKENECHO_SERVICE_HOST", "10.0.0.1"),
+        ("TOKENECHO_SERVICE_PORT_HTTP", "8000"),
+        ("TOKENECHO_PORT_8000_TCP_ADDR", "10.0.0.1"),
+        ("TOKENECHO_BUILD_COMMIT", "abc"),
+    ];
+
+    let (_, notes) = load_with(&[], &variables, None).expect("they stop no start");
+
+    assert_eq!(
+        notes,
+        ["unknown variables are ignored: TOKENECHO_ITLL (did you mean TOKENECHO_ITL?), TOKENECHO_FOO"]
+    );
+}
+
+#[test]
+fn a_port_that_is_not_a_number_is_told_what_a_port_is() {
+    for (flag, message) in [
+        ("--port", "`abc` is not a port from 0 to 65535"),
+        ("--grpc-port", "nor off"),
+        ("--admin-port", "nor off"),
+    ] {
+        let errors = load_with(&[flag, "abc"], &[], None).expect_err("an error");
+        assert!(errors.concat().contains(message), "{errors:?}");
+    }
+}
+
+#[test]
 fn an_option_may_be_set_to_an_empty_value() {
     let (config, _) = load_with(&["--reply-prefix", ""], &[], None).expect("a config");
 

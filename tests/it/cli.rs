@@ -237,6 +237,62 @@ async fn a_bad_flag_exits_with_2_and_bad_settings_with_1_all_at_once() {
 }
 
 #[tokio::test]
+async fn help_is_a_command_and_a_health_check_shows_only_what_it_reads() {
+    let text = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
+
+    let help = output(&["help"], &[]).await;
+    assert_eq!((help.status.code(), text(&help).contains("--max-body")), (Some(0), true));
+    let check = text(&output(&["healthcheck", "--help"], &[]).await);
+    for (flag, is_shown) in
+        [("--grpc", true), ("--port", true), ("--config", true), ("--itl", false), ("--max-body", false)]
+    {
+        assert_eq!(
+            check.contains(&format!("{flag} ")) || check.contains(&format!("{flag}\n")),
+            is_shown,
+            "{flag}: {check}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn limits_that_exclude_each_other_and_models_that_stand_twice_are_refused_at_the_start() {
+    let limits = output(&["--max-inflight-body", "1MiB"], &[]).await;
+    assert_eq!(limits.status.code(), Some(1));
+    let message = "--max-inflight-body (1 MiB) is smaller than --max-body (32 MiB)";
+    assert!(stderr(&limits).contains(message), "{}", stderr(&limits));
+
+    let models = output(&["--model", "a", "--model", "a", "--validation", "strict"], &[]).await;
+    assert_eq!(models.status.code(), Some(1));
+    assert!(stderr(&models).contains("--model a is given twice"), "{}", stderr(&models));
+
+    let server = Process::start(&["--no-auth", "--model", "a", "--model", "b", "--model", "a"], &[]).await;
+    let models = reqwest::get(server.url("/v1/models")).await.expect("an answer");
+    let models: Value = models.json().await.expect("JSON");
+    let names: Vec<_> = models["data"].as_array().expect("a list").iter().map(|model| &model["id"]).collect();
+    assert_eq!(names, ["a", "b"]);
+}
+
+#[tokio::test]
+async fn a_second_instance_names_the_option_of_the_port_that_is_taken() {
+    let first = Process::start(&["--no-auth"], &[]).await;
+    let port = |listener: &str| {
+        let address = first.start[listener].as_str().expect("an address");
+        address.rsplit(':').next().expect("a port").to_owned()
+    };
+    let (api, grpc, admin) = (port("api"), port("grpc"), port("admin"));
+    for (ports, named) in [
+        ([api.as_str(), "0", "0"], "choose another with --port"),
+        (["0", grpc.as_str(), "0"], "choose another with --grpc-port (`off` for none)"),
+        (["0", "0", admin.as_str()], "choose another with --admin-port"),
+    ] {
+        let arguments = ["--port", ports[0], "--grpc-port", ports[1], "--admin-port", ports[2]];
+        let second = output(&arguments, &[]).await;
+        assert_eq!(second.status.code(), Some(1));
+        assert!(stderr(&second).contains(named), "{}", stderr(&second));
+    }
+}
+
+#[tokio::test]
 async fn a_start_without_keys_beyond_loopback_fails_and_names_the_flags_that_help() {
     let refused =
         output(&["--host", "0.0.0.0", "--port", "0", "--grpc-port", "off", "--admin-port", "off"], &[]).await;

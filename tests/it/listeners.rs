@@ -26,6 +26,30 @@ async fn each_listener_serves_both_protocols_and_both_versions_of_http() {
 }
 
 #[tokio::test]
+async fn the_root_shows_what_is_served_without_a_key_and_without_a_secret() {
+    let builder = bare_echo().api_key("alice:marked-key").expect("a key");
+    let server =
+        start(builder.configure(|config| config.service.models.model = vec!["marked-model".into()])).await;
+    let root = server.base_url().replace("/v1", "/");
+
+    let answer = reqwest::get(&root).await.expect("an answer");
+
+    assert_eq!(answer.status(), 200);
+    let text = answer.text().await.expect("text");
+    assert!(!text.contains("marked"), "{text}");
+    let index: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(index["version"], env!("CARGO_PKG_VERSION"));
+    assert!(index["documentation"].as_str().is_some_and(|url| url.ends_with(env!("CARGO_PKG_VERSION"))));
+    for (kind, served) in [
+        ("openai_api", "/v1/chat/completions"),
+        ("grpc_services", "tokenecho.v1.ChatService"),
+        ("probes", "/readyz"),
+    ] {
+        assert!(index[kind].as_array().expect("a list").contains(&served.into()), "{kind}: {text}");
+    }
+}
+
+#[tokio::test]
 async fn one_connection_may_carry_both_protocols() {
     let server = start(bare_echo()).await;
     let client = reqwest::Client::builder().http2_prior_knowledge().build().expect("a client");

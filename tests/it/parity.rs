@@ -95,6 +95,10 @@ fn refused() -> Vec<Value> {
         json!({"messages": hello(), "simulation": {"status": 429}}),
         json!({"messages": hello(), "simulation": {"status": 503}}),
         json!({"messages": hello(), "simulation": {"status": 418}}),
+        json!({"messages": hello(), "simulation": {"status": 404}}),
+        json!({"messages": hello(), "simulation": {"status": 529, "ttft": "5ms"}}),
+        json!({"messages": hello(), "simulation": {"status": 599}}),
+        json!({"messages": hello(), "simulation": {"ttft": "11m"}}),
         json!({"messages": hello(), "simulation": {"status": 200}}),
         json!({"messages": hello(), "simulation": {"itl": "soon"}}),
     ]
