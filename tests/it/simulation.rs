@@ -10,7 +10,10 @@ use crate::support::http::{chat, failure, say, with};
 use crate::support::{bare_echo, grpc, metric, start, with_admin};
 
 /// How long `work` takes, by a clock that is not the product's.
-#[expect(clippy::disallowed_methods, reason = "the product waits by tokio's clock, which is what is measured")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the product waits by tokio's clock, which is what is measured"
+)]
 async fn timed<T>(work: impl Future<Output = T>) -> (Duration, T) {
     let begun = Instant::now();
     let done = work.await;
