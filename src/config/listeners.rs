@@ -52,7 +52,7 @@ pub struct ListenerOptions {
     /// A web page's origin that may call the API (repeatable), `*` for all, `off` for none [default: all with keys, pages of loopback hosts without]
     ///
     /// Browsers ask for this (CORS). Credentials such as cookies are never allowed.
-    /// Example: --allowed-origin https://app.example.com
+    /// Example: --allowed-origin `https://app.example.com`
     #[arg(long, value_name = "ORIGIN|*|off", hide_short_help = true)]
     pub allowed_origin: Vec<AllowedOrigin>,
 
