@@ -53,7 +53,7 @@ pub enum ApiError {
         limit: u64,
     },
     /// The request needs more memory than all requests may use together, so trying again cannot help.
-    #[error("The request needs more memory than the {limit} bytes that this server has for all requests")]
+    #[error("The request needs more memory than this server has for all requests together ({limit} bytes)")]
     NeverFits {
         /// The memory of all requests together, in bytes.
         limit: u64,
@@ -215,7 +215,7 @@ impl ApiError {
         Self::RateLimited { what: what.into(), retry_after: RETRY_AFTER }
     }
 
-    /// What it is in a word or two, for logs: its code, where the API has one.
+    /// A short name for logs: the code where there is one, a word or two where the API has none.
     pub fn name(&self) -> Cow<'static, str> {
         match self {
             Self::MissingKey => "no key".into(),
@@ -229,7 +229,7 @@ impl ApiError {
     }
 }
 
-/// The statuses that a request may ask for and that have a name, with `error.code`. Others, from 400 to 599, have none.
+/// The statuses with a code of their own, for requests that ask for a failure. Any other from 400 to 599 has the code null.
 pub const SIMULATED: &[(u16, &str)] = &[
     (400, "bad_request"),
     (401, "invalid_api_key"),
@@ -271,7 +271,7 @@ fn simulated(status: u16) -> Facts {
         _ => SERVER_ERROR,
     };
     let code = SIMULATED.iter().find(|(named, _)| *named == status).map(|(_, code)| *code);
-    // The statuses after which clients try again.
+    // The statuses that come with Retry-After.
     let retry_after = matches!(status, 429 | 503).then_some(RETRY_AFTER);
     Facts { retry_after, ..facts(status, kind, code) }
 }

@@ -44,14 +44,13 @@ pub(crate) fn shown(duration: Duration) -> impl std::fmt::Display {
 
 /// Writes a duration for people, with a space before each unit: `20 ms`, `1 s 500 ms`.
 pub(crate) fn spaced(duration: Duration) -> String {
-    let shown = shown(duration).to_string();
-    let unit = |at: usize| shown[at..].starts_with(char::is_alphabetic);
-    let mut spaced = String::new();
-    for (at, c) in shown.char_indices() {
-        if at > 0 && unit(at) && !unit(at - 1) {
+    let (mut spaced, mut before) = (String::new(), ' ');
+    for c in shown(duration).to_string().chars() {
+        if before.is_ascii_digit() && c.is_alphabetic() {
             spaced.push(' ');
         }
         spaced.push(c);
+        before = c;
     }
     spaced
 }

@@ -386,6 +386,7 @@ impl FromJson for Prediction {
 
 impl FromJson for Directives {
     fn from_json(node: &Node<'_, '_>) -> Read<Self> {
+        // Not `fields!`: the first unknown name is kept, to be logged.
         let object = node.object(&["ttft", "itl", "status"])?;
         let (ttft, itl) = (object.text("ttft")?, object.text("itl")?);
         let status = Option::from_field(&object, "status")?;

@@ -3,7 +3,7 @@
 use tracing::info;
 
 use crate::auth::ApiKeys;
-use crate::config::Config;
+use crate::config::{Config, Reflection};
 use crate::server::{Addresses, Server};
 use crate::units;
 use crate::version::VERSION;
@@ -35,7 +35,7 @@ pub(super) fn log(server: &Server) {
     );
 }
 
-/// The same for people, in two lines, and example calls to paste. Configured keys are not shown.
+/// The same for people: two lines, then example calls to paste. Configured keys are not shown.
 pub(super) fn text(server: &Server) -> String {
     let name = format!("tokenecho {VERSION}");
     let addresses = [
@@ -86,16 +86,23 @@ fn calls(server: &Server) -> String {
     let grpc = server.grpc_endpoint();
     let grpc = grpc.trim_start_matches("http://");
     let model = serde_json::Value::from(server.default_model()).to_string().replace('\'', r"'\''");
-    format!(
+    let curl = format!(
         r#"
   export OPENAI_BASE_URL={base} OPENAI_API_KEY="${{OPENAI_API_KEY:-{key}}}"
 
   curl -N $OPENAI_BASE_URL/chat/completions -H "Authorization: Bearer $OPENAI_API_KEY" \
     -H 'Content-Type: application/json' \
     -d '{{"model":{model},"stream":true,"messages":[{{"role":"user","content":"Hello there"}}]}}'
-
+"#
+    );
+    if server.config().listeners.reflection == Reflection::Off {
+        // grpcurl learns the contract from there.
+        return curl;
+    }
+    format!(
+        r#"{curl}
   grpcurl -plaintext -H "authorization: Bearer $OPENAI_API_KEY" \
-    -d '{{"messages":[{{"role":"ROLE_USER","text":"Hello there"}}]}}' \
+    -d '{{"model":{model},"messages":[{{"role":"ROLE_USER","text":"Hello there"}}]}}' \
     {grpc} tokenecho.v1.ChatService/StreamChatCompletion
 "#
     )

@@ -49,9 +49,9 @@ pub struct ListenerOptions {
         value_name = "BOOL", value_parser = BoolishValueParser::new(), hide_short_help = true, hide_default_value = true)]
     pub api_metrics: bool,
 
-    /// A web page's origin that may call the API (repeatable), `*` for all, `off` for none [default: all with keys, pages of loopback hosts without]
+    /// Origin of web pages that may call the API (repeatable); `*` for any, `off` for none [default: any with keys, else loopback hosts]
     ///
-    /// Browsers ask for this (CORS). Credentials such as cookies are never allowed.
+    /// Sets the CORS headers that browsers ask for. Cookies are never allowed.
     /// Example: --allowed-origin `https://app.example.com`
     #[arg(long, value_name = "ORIGIN|*|off", hide_short_help = true)]
     pub allowed_origin: Vec<AllowedOrigin>,
@@ -142,11 +142,17 @@ impl FromStr for AllowedOrigin {
         let uri: Uri = text.parse().map_err(|_| invalid())?;
         let (Some(scheme), Some(host)) = (uri.scheme_str(), uri.authority()) else { return Err(invalid()) };
         let origin = format!("{scheme}://{host}");
-        if origin != text || host.as_str().contains('@') {
+        let has_port = host.as_str().len() > host.host().len();
+        let is_host = !host.as_str().contains(['@', '*']) && (!has_port || host.port_u16().is_some());
+        if origin != text || !is_host {
             return Err(invalid());
         }
-        // Browsers leave out the port that the scheme has anyway.
-        let port = if scheme == "https" { ":443" } else { ":80" };
+        // Browsers leave out the scheme's default port.
+        let port = match scheme {
+            "https" => ":443",
+            "http" => ":80",
+            _ => "",
+        };
         let origin = origin.strip_suffix(port).unwrap_or(&origin).to_ascii_lowercase();
         HeaderValue::from_str(&origin).map(Self::Origin).map_err(|_| invalid())
     }

@@ -191,7 +191,7 @@ fn command_line() -> clap::Command {
     CommandLine::command().mut_subcommand("healthcheck", |command| {
         command.mut_args(|option| {
             let is_read = READ.contains(&option.get_id().as_str());
-            option.hide(!is_read).hide_short_help(!is_read)
+            option.hide(!is_read)
         })
     })
 }
@@ -262,7 +262,7 @@ impl Table {
             let Some(suffix) = name.strip_prefix("TOKENECHO_") else { continue };
             let flag = suffix.to_ascii_lowercase().replace('_', "-");
             let Some(option) = self.option(&flag) else {
-                if !is_set_by_others(suffix) {
+                if !is_set_by_others(suffix, &value) {
                     unknown.push(self.unknown(&name, &flag));
                 }
                 continue;
@@ -316,14 +316,15 @@ impl Table {
     }
 }
 
-/// Whether a variable, named without its `TOKENECHO_`, is one that Kubernetes sets for a Service named tokenecho, or the
-/// build for itself.
-fn is_set_by_others(suffix: &str) -> bool {
-    let is_numbered = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
+/// Whether the build or Kubernetes sets this variable (named without `TOKENECHO_`). Kubernetes does so for each Service
+/// whose name begins with tokenecho.
+fn is_set_by_others(suffix: &str, value: &str) -> bool {
+    let is_number = |(_, rest): (&str, &str)| rest.starts_with(|c: char| c.is_ascii_digit());
     suffix.starts_with("BUILD_")
-        || suffix == "SERVICE_HOST"
-        || suffix.starts_with("SERVICE_PORT")
-        || suffix.strip_prefix("PORT_").is_some_and(is_numbered)
+        || suffix.ends_with("SERVICE_HOST")
+        || suffix.contains("SERVICE_PORT")
+        || value.starts_with("tcp://")
+        || suffix.split_once("PORT_").is_some_and(is_number)
 }
 
 #[cfg(test)]

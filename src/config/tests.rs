@@ -137,6 +137,9 @@ fn unknown_variables_are_one_warning_that_names_the_nearest_options() {
         ("TOKENECHO_SERVICE_HOST", "10.0.0.1"),
         ("TOKENECHO_SERVICE_PORT_HTTP", "8000"),
         ("TOKENECHO_PORT_8000_TCP_ADDR", "10.0.0.1"),
+        ("TOKENECHO_ADMIN_SERVICE_HOST", "10.0.0.1"),
+        ("TOKENECHO_DEV_PORT", "tcp://10.0.0.1:8000"),
+        ("TOKENECHO_DEV_PORT_8000_TCP_PROTO", "tcp"),
         ("TOKENECHO_BUILD_COMMIT", "abc"),
     ];
 

@@ -140,11 +140,14 @@ impl RunningChoice {
     /// The limit that leaves no room for one more token, if any.
     fn limit_before(&self, token: &Token) -> Option<Limit> {
         let Bounds { max_tokens, share, .. } = &self.bounds;
-        match self.taken {
-            taken if taken == *max_tokens => Some(Limit::Request),
-            taken if taken == share.tokens => Some(Limit::ServerTokens),
-            _ if self.taken_bytes + token.delta.text().len() > share.bytes => Some(Limit::ServerBytes),
-            _ => None,
+        if self.taken == *max_tokens {
+            Some(Limit::Request)
+        } else if self.taken == share.tokens {
+            Some(Limit::ServerTokens)
+        } else if self.taken_bytes + token.delta.text().len() > share.bytes {
+            Some(Limit::ServerBytes)
+        } else {
+            None
         }
     }
 

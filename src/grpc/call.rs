@@ -20,7 +20,8 @@ use tonic::{Code, Status};
 use super::{codec, deadline};
 use crate::error::{ApiError, shown};
 use crate::ops::lifecycle::Phase;
-use crate::route::Endpoint;
+use crate::ops::limits::MAX_KEYLESS_BODY;
+use crate::route::{Access, Endpoint};
 use crate::service::{Call, Service};
 
 /// Serves one call.
@@ -40,17 +41,20 @@ async fn serve_checked(service: &Service, request: Request, next: Next) -> Resul
     let call = Call::of(request.extensions())?;
     let path = request.uri().path().to_owned();
     let endpoint = call.exchange.route().endpoint;
+    let request = request.map(|body| Body::new(body.map_err(refusal_as_status)));
     let request = match endpoint {
         Endpoint::Reflection => end_when_draining(request, service),
         _ => request,
     };
-    let request = request.map(|body| Body::new(body.map_err(refusal_as_status)));
     // These need no key, and have no deadline but the client's.
     let is_open_call = matches!(endpoint, Endpoint::Reflection | Endpoint::HealthWatch);
     let slot = is_open_call.then(|| service.open_call()).transpose()?;
-    let limit = service.limits().max_body;
+    let max_body = service.limits().max_body;
+    let takes_key = call.exchange.route().access == Access::Key;
+    let limit = if takes_key { max_body } else { max_body.min(MAX_KEYLESS_BODY) };
+    let reservation = takes_key.then_some(call.reservation);
     let serving = async {
-        let response = codec::RESERVATION.scope(call.reservation, next.run(request)).await;
+        let response = codec::RESERVATION.scope(reservation, next.run(request)).await;
         with_our_error(response, &path, limit)
     };
     let response = deadline::within(deadline, serving).await;
@@ -59,7 +63,7 @@ async fn serve_checked(service: &Service, request: Request, next: Next) -> Resul
         Body::new(body.map_frame(move |frame| {
             // The slot goes with the answer.
             let _ = &slot;
-            frame
+            with_our_trailers(frame, limit)
         }))
     }))
 }
@@ -79,34 +83,54 @@ fn check_encoding(headers: &HeaderMap, name: &str, known: &str) -> Result<(), Ap
         |encoding: &&HeaderValue| !known.split(',').any(|known| encoding.as_bytes() == known.as_bytes());
     let Some(unknown) = headers.get_all(name).iter().find(is_unknown) else { return Ok(()) };
     let unknown = String::from_utf8_lossy(unknown.as_bytes());
-    let message = format!("Unsupported '{name}': '{}'. This server takes {known}.", shown(&unknown));
+    let message =
+        format!("Unsupported '{name}': '{}'. Supported: {}.", shown(&unknown), known.replace(',', ", "));
     Err(ApiError::UnsupportedMediaType(message))
 }
 
 /// Puts our error in the place of tonic's own: for unknown methods, and for bytes that are too large or not a message.
-/// Of its internal errors, those about the caller's bytes are known by how they begin; any other is a defect.
+/// tonic
+/// reports a caller's malformed bytes as internal too, and only the start of the message distinguishes them from a defect.
 fn with_our_error(response: Response, path: &str, limit: u64) -> Response {
     let Some(status) = Status::from_header_map(response.headers()) else { return response };
-    if !status.details().is_empty() {
-        return response;
-    }
     let error = match status.code() {
-        Code::Unimplemented => ApiError::UnknownUrl { method: "POST".into(), path: shown(path) },
-        // The latter once it is inflated.
+        Code::Unimplemented if status.details().is_empty() => {
+            Some(ApiError::UnknownUrl { method: "POST".into(), path: shown(path) })
+        }
+        _ => error_about_bytes(&status, limit),
+    };
+    error.map_or(response, IntoResponse::into_response)
+}
+
+/// The same for a stream, whose status comes in its trailers.
+fn with_our_trailers(frame: Frame<Bytes>, limit: u64) -> Frame<Bytes> {
+    let status = frame.trailers_ref().and_then(Status::from_header_map);
+    match status.and_then(|status| error_about_bytes(&status, limit)) {
+        Some(error) => Frame::trailers(deadline::trailers(error)),
+        None => frame,
+    }
+}
+
+fn error_about_bytes(status: &Status, limit: u64) -> Option<ApiError> {
+    if !status.details().is_empty() {
+        return None;
+    }
+    Some(match status.code() {
+        // tonic's OutOfRange is the size on the wire, its ResourceExhausted the inflated size.
         Code::OutOfRange | Code::ResourceExhausted => ApiError::TooLarge { limit },
         Code::Internal if status.message().starts_with(UNNAMED_ENCODING) => ApiError::UnnamedEncoding,
         Code::Internal if NOT_A_MESSAGE.iter().any(|start| status.message().starts_with(start)) => {
             codec::not_a_message(status.message())
         }
         Code::Internal => ApiError::Internal,
-        _ => return response,
-    };
-    error.into_response()
+        _ => return None,
+    })
 }
 
 /// How tonic's errors about a caller's bytes begin. Test: `a_message_that_is_not_well_formed_is_the_callers_error`.
 const UNNAMED_ENCODING: &str = "protocol error: received message with compressed-flag but no grpc-encoding";
-const NOT_A_MESSAGE: [&str; 4] = [
+const NOT_A_MESSAGE: [&str; 5] = [
+    "failed to decode Protobuf message",
     "Missing request message",
     "Unexpected EOF decoding stream",
     "Error decompressing",

@@ -105,8 +105,8 @@ pub(crate) fn not_a_message(why: &str) -> ApiError {
 }
 
 tokio::task_local! {
-    /// What the call whose message is read holds of the budget of all bodies.
-    pub static RESERVATION: Reservation;
+    /// What the call whose message is read holds of the budget of all bodies; `None` where it takes nothing of it.
+    pub static RESERVATION: Option<Reservation>;
 }
 
 /// Reads messages, bounded in what they cost. Bytes that are not a message are a bad request; prost's own decoder
@@ -121,8 +121,9 @@ impl<U: Message + Default> Decoder for BoundedDecoder<U> {
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         let length = buffer.remaining();
         let (message, reads) = decode(buffer)?;
-        // The bytes themselves are held as they come, as far as the message was not compressed.
+        // The body's bytes are held as they arrive. A compressed message is larger once inflated: hold the difference.
         let held = RESERVATION.try_with(|reservation| {
+            let Some(reservation) = reservation else { return Ok(()) };
             let inflated = length.saturating_sub(usize::try_from(reservation.bytes()).unwrap_or(usize::MAX));
             reservation.hold(inflated + reads * BYTES_A_READ)
         });

@@ -92,7 +92,8 @@ impl hyper::body::Body for Deadlined {
     }
 }
 
-fn trailers(error: ApiError) -> HeaderMap {
+/// A failure as the trailers of a stream.
+pub(super) fn trailers(error: ApiError) -> HeaderMap {
     let mut trailers = HeaderMap::new();
     // Our own messages and details are well-formed header values: tonic encodes both.
     let _ = Status::from(error).add_header(&mut trailers);

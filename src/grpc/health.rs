@@ -1,12 +1,13 @@
 //! grpc.health.v1: whether this server is to be sent requests, asked once, for every service, or watched.
 //!
 //! It answers from the server's own [`Lifecycle`], as the HTTP probes do, so that one state serves both; and a watch ends
-//! when the server drains, which tonic-health's own never does. Nor has tonic-health List.
+//! when the server drains, which tonic-health's own never does. tonic-health also lacks List.
 
 use futures_util::stream::{self, BoxStream, StreamExt};
 use tonic::{Request, Response, Status};
 
 use super::HEALTH;
+use crate::error::{ApiError, Custom};
 use crate::ops::lifecycle::{Lifecycle, Phase};
 use crate::pb::SERVICES;
 use crate::pb::health::health_check_response::ServingStatus;
@@ -38,14 +39,14 @@ impl Health for HealthService {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
         if !is_known(&request.get_ref().service) {
-            return Err(Status::not_found("unknown service"));
+            let unknown = Custom::new(404, "invalid_request_error", "This service is unknown to the server");
+            return Err(ApiError::from(unknown).into());
         }
         Ok(Response::new(self.now()))
     }
 
     async fn list(&self, _: Request<HealthListRequest>) -> Result<Response<HealthListResponse>, Status> {
-        let services = ["", HEALTH].into_iter().chain(SERVICES);
-        let statuses = services.map(|service| (service.to_owned(), self.now())).collect();
+        let statuses = services().map(|service| (service.to_owned(), self.now())).collect();
         Ok(Response::new(HealthListResponse { statuses }))
     }
 
@@ -70,8 +71,13 @@ impl Health for HealthService {
     }
 }
 
+/// The services whose health can be asked for; the empty name is the whole server.
+fn services() -> impl Iterator<Item = &'static str> {
+    ["", HEALTH].into_iter().chain(SERVICES)
+}
+
 fn is_known(service: &str) -> bool {
-    service.is_empty() || service == HEALTH || SERVICES.contains(&service)
+    services().any(|known| known == service)
 }
 
 fn serving(phase: Phase) -> ServingStatus {

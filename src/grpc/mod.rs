@@ -23,6 +23,7 @@ use axum::middleware::from_fn_with_state;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 
+use crate::ops::limits::MAX_KEYLESS_BODY;
 use crate::pb::chat_service_server::ChatServiceServer;
 use crate::pb::health::health_server::HealthServer;
 use crate::pb::model_service_server::ModelServiceServer;
@@ -69,21 +70,25 @@ const fn method(path: &'static str, endpoint: Endpoint, access: Access) -> Row<(
 
 /// Every service, with or without `reflection`.
 pub(crate) fn router(service: Service, reflection: bool) -> Router {
-    // Messages are bounded here and not by tonic's own default of 4 MiB; `call` reports one that is too large.
-    let most = usize::try_from(service.limits().max_body).unwrap_or(usize::MAX);
+    // Messages are bounded here and not by tonic's own default of 4 MiB; `call` reports one that is too large. Once
+    // inflated, a message is bounded by the same number. Test: `a_compressed_message_is_bounded_by_what_it_inflates_to`.
+    let max_body = service.limits().max_body;
+    let bytes = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
+    let (message, question) = (bytes(max_body), bytes(max_body.min(MAX_KEYLESS_BODY)));
     macro_rules! bounded {
-        ($server:expr) => {
-            // tonic bounds a message by the same number once it is inflated. Test:
-            // `a_compressed_message_is_bounded_by_what_it_inflates_to`.
-            $server.max_decoding_message_size(most).accept_compressed(CompressionEncoding::Gzip)
+        ($server:expr, $most:expr) => {
+            $server.max_decoding_message_size($most).accept_compressed(CompressionEncoding::Gzip)
         };
     }
-    let chat = bounded!(ChatServiceServer::new(openai::Chat::new(service.clone())));
-    let models = bounded!(ModelServiceServer::new(openai::Models::new(service.clone())));
-    let health = bounded!(HealthServer::new(health::HealthService::new(service.lifecycle().clone())));
-    let mut routes = Routes::new(chat).add_service(models).add_service(health);
+    let health = health::HealthService::new(service.lifecycle().clone());
+    let mut routes =
+        Routes::new(bounded!(ChatServiceServer::new(openai::Chat::new(service.clone())), message))
+            .add_service(bounded!(ModelServiceServer::new(openai::Models::new(service.clone())), message))
+            .add_service(bounded!(HealthServer::new(health), question));
     if reflection {
-        routes = routes.add_service(bounded!(reflection::v1())).add_service(bounded!(reflection::v1alpha()));
+        routes = routes
+            .add_service(bounded!(reflection::v1(), question))
+            .add_service(bounded!(reflection::v1alpha(), question));
     }
     routes.into_axum_router().layer(from_fn_with_state(service, call::serve))
 }

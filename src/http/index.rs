@@ -7,7 +7,7 @@ use super::ROUTES;
 use crate::admin;
 use crate::pb;
 
-/// What a person finds who opens the server's address in a browser.
+/// The answer to a browser that opens the server's address.
 #[derive(Serialize)]
 pub(crate) struct Index {
     name: &'static str,
@@ -20,13 +20,16 @@ pub(crate) struct Index {
 
 /// The index. It needs no key, and is the same for every configuration.
 pub(super) async fn index() -> Json<Index> {
-    let paths = |rows: &'static [crate::route::Row<super::Handler>]| rows.iter().map(|row| row.path);
-    Json(Index {
+    Json(contents())
+}
+
+fn contents() -> Index {
+    Index {
         name: env!("CARGO_PKG_NAME"),
         version: env!("CARGO_PKG_VERSION"),
         documentation: concat!("https://docs.rs/tokenecho/", env!("CARGO_PKG_VERSION")),
-        openai_api: paths(ROUTES).filter(|path| path.starts_with("/v1/")).collect(),
+        openai_api: ROUTES.iter().filter(|row| row.route.endpoint.is_api()).map(|row| row.path).collect(),
         grpc_services: &pb::SERVICES,
-        probes: paths(admin::PROBES).collect(),
-    })
+        probes: admin::PROBES.iter().map(|row| row.path).collect(),
+    }
 }

@@ -32,6 +32,7 @@ pub(crate) const ROUTES: &[Row<Handler>] = &[
     Row { path: "/v1/models/{*model}", route: MODELS, handler: || get(openai::models::get) },
 ];
 
+// Logged and counted as a probe: browsers and balancers ask for it, and it answers no API request.
 const INDEX: Route = Route::http(Endpoint::Probe, Access::Open);
 const CHAT: Route = Route::http(Endpoint::ChatCompletions, Access::Key);
 const MODELS: Route = Route::http(Endpoint::Models, Access::Key);

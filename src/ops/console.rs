@@ -16,6 +16,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::request_log::TARGET;
 
@@ -24,7 +25,9 @@ const WHAT: usize = 25;
 const MODEL: usize = 14;
 const CALLER: usize = 12;
 /// The width of the model's, the tokens' and the TTFT's column together, where a failure's name stands instead.
-const FAILURE: usize = MODEL + 2 + 10 + 2 + 13;
+const FAILURE: usize = MODEL + 2 + TOKENS + 2 + TTFT;
+const TOKENS: usize = 10;
+const TTFT: usize = 13;
 
 const DIM: Style = Style::new().dimmed();
 const GREEN: Style = AnsiColor::Green.on_default();
@@ -72,8 +75,9 @@ fn write_row(writer: &mut Writer<'_>, fields: &Fields) -> fmt::Result {
     write_styled(writer, style, status)?;
     let duration = shown_milliseconds(fields.text("duration_ms"));
     let caller = clipped(fields.text("caller"), CALLER);
-    let mut row = format!("  {:WHAT$}  {:FAILURE$}  {duration:>7}  {caller}", what(fields), outcome(fields));
-    // To look a request up takes its id, but a row of a terminal has no room for it.
+    let (what, outcome) = (padded(&what(fields), WHAT), padded(&outcome(fields), FAILURE));
+    let mut row = format!("  {what}  {outcome}  {duration:>7}  {caller}");
+    // A row has no room for the request's id, except at debug level, where it is worth a longer line.
     if LevelFilter::current() >= LevelFilter::DEBUG {
         write!(row, "  {}", fields.text("request_id"))?;
     }
@@ -93,12 +97,14 @@ fn what(fields: &Fields) -> String {
 
 /// The failure's name and its parameter; or the model, the tokens and the TTFT, as far as there are any.
 fn outcome(fields: &Fields) -> String {
-    let failure = match clipped(fields.text("error"), FAILURE) {
-        none if none.is_empty() && fields.is_true("left") => "the client left".into(),
-        failure => failure,
+    let failure = match fields.text("error") {
+        "" if fields.is_true("left") => "the client left",
+        name => name,
     };
     if !failure.is_empty() {
-        let rest = FAILURE.saturating_sub(failure.chars().count() + 2).max(1);
+        // Leaves room for the gap and one character of the parameter.
+        let failure = clipped(failure, FAILURE - 3);
+        let rest = FAILURE - 2 - failure.width();
         return format!("{failure}  {}", clipped(fields.text("param"), rest));
     }
     let tokens = match fields.text("completion_tokens") {
@@ -109,8 +115,8 @@ fn outcome(fields: &Fields) -> String {
         "" => String::new(),
         ttft => format!("ttft {}", shown_milliseconds(ttft)),
     };
-    let model = clipped(fields.text("model"), MODEL);
-    format!("{model:MODEL$}  {tokens:>10}  {ttft:13}")
+    let model = padded(&clipped(fields.text("model"), MODEL), MODEL);
+    format!("{model}  {tokens:>TOKENS$}  {ttft:TTFT$}")
 }
 
 /// A line that is not a request's: its level where it matters, its message, and its fields.
@@ -147,16 +153,30 @@ fn shown_milliseconds(milliseconds: &str) -> String {
     }
 }
 
-/// The text in at most `width` characters; the middle is what it loses.
+/// The text in at most `width` columns; the middle is what it loses.
 fn clipped(text: &str, width: usize) -> String {
-    let length = text.chars().count();
-    if length <= width {
+    if text.width() <= width {
         return text.to_owned();
     }
-    let (first, last) = (width / 2, width - width / 2 - 1);
-    let start: String = text.chars().take(first).collect();
-    let end: String = text.chars().skip(length - last).collect();
-    format!("{start}…{end}")
+    let start = first(text.chars(), width / 2);
+    let end: Vec<char> = first(text.chars().rev(), width - width / 2 - 1).chars().rev().collect();
+    format!("{start}…{}", String::from_iter(end))
+}
+
+/// As many of the characters as fit into `width` columns.
+fn first(chars: impl Iterator<Item = char>, width: usize) -> String {
+    let mut used = 0;
+    chars
+        .take_while(|c| {
+            used += c.width().unwrap_or(0);
+            used <= width
+        })
+        .collect()
+}
+
+/// The text, filled up with spaces to `width` columns: formatting counts characters, of which some take two columns.
+fn padded(text: &str, width: usize) -> String {
+    format!("{text}{}", " ".repeat(width.saturating_sub(text.width())))
 }
 
 /// The fields of an event, as text.
@@ -176,12 +196,21 @@ impl Fields {
 
 impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.0.push((field.name(), value.to_owned()));
+        self.0.push((field.name(), printable(value)));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0.push((field.name(), format!("{value:?}")));
+        self.0.push((field.name(), printable(&format!("{value:?}"))));
     }
+}
+
+/// The text with its control, direction and other invisible characters escaped: they could move the cursor or forge a line.
+fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '\\' | '\'' | '"') { printable.push(c) } else { printable.extend(c.escape_debug()) }
+    }
+    printable
 }
 
 #[cfg(test)]
@@ -321,6 +350,48 @@ mod tests {
         12:00:00.000  warning: log lines were left out  lines=3
         ");
         assert!(text.lines().all(|line| line.chars().count() <= 110), "{text}");
+    }
+
+    #[test]
+    fn columns_stand_under_each_other_whatever_the_width_of_characters() {
+        for model in
+            ["gpt-4o", "模型模型模型模型模型", "🦙🦙🦙🦙🦙🦙", "한국어모델", "e\u{301}e\u{301}e\u{301}"]
+        {
+            let row = written(false, || {
+                request!(
+                    http_status = 200,
+                    method = "POST",
+                    path = "/v1",
+                    model = model,
+                    completion_tokens = 16
+                );
+            });
+
+            let before = row.split(" 16 tok").next().expect("tokens");
+            assert_eq!(
+                before.width(),
+                12 + 2 + 3 + 2 + WHAT + 2 + MODEL + 2 + TOKENS - " 16 tok".len(),
+                "{row}"
+            );
+        }
+    }
+
+    #[test]
+    fn text_of_callers_can_neither_move_the_cursor_nor_forge_a_line() {
+        let text = written(true, || {
+            request!(
+                http_status = 200,
+                method = "GET",
+                path = "/a\u{1b}[2J\n12:00:00.000  200  forged",
+                model = "\u{202e}x"
+            );
+            warn!(key = %"\u{1b}[31m\r\nforged", "'simulation' has \u{7}an unknown key");
+        });
+
+        assert_eq!(text.lines().count(), 2, "{text:?}");
+        let plain = text.replace("\u{1b}[2m", "").replace("\u{1b}[0m", "").replace("\u{1b}[32m", "");
+        let plain = plain.replace("\u{1b}[33m", "");
+        assert!(plain.chars().all(|c| c == '\n' || !c.is_control() && c != '\u{202e}'), "{plain:?}");
     }
 
     #[test]

@@ -59,12 +59,16 @@ pub(crate) struct Failure {
     pub param: Option<String>,
     /// Whether the caller asked for it.
     pub is_simulated: bool,
+    /// Whether something is wrong with the server, and not with the request or its time.
+    pub is_defect: bool,
 }
 
 impl From<&ApiError> for Failure {
     fn from(error: &ApiError) -> Self {
         let Facts { status, param, .. } = error.facts();
-        Self { name: error.name(), status, param, is_simulated: matches!(error, ApiError::Simulated(_)) }
+        let is_simulated = matches!(error, ApiError::Simulated(_));
+        let is_expected = is_simulated || matches!(error, ApiError::Draining | ApiError::DeadlineExceeded);
+        Self { name: error.name(), status, param, is_simulated, is_defect: status >= 500 && !is_expected }
     }
 }
 
@@ -114,8 +118,17 @@ pub(crate) struct Closed<'a> {
     pub duration: Duration,
 }
 
-/// The status of an exchange whose caller left, as proxies log it.
-const CLIENT_LEFT: u16 = 499;
+impl Closed<'_> {
+    /// The HTTP status of how it ended: of the failure, which may come after a head with 200, else of the answer.
+    pub(crate) fn http_status(&self) -> u16 {
+        self.noted.failure.as_ref().map_or(self.status.number(), |failure| failure.status)
+    }
+
+    /// Whether it failed as it asked to.
+    pub(crate) fn is_simulated(&self) -> bool {
+        self.noted.failure.as_ref().is_some_and(|failure| failure.is_simulated)
+    }
+}
 
 /// Sees every exchange when it closes.
 pub(crate) trait Observer: Send + Sync + 'static {
@@ -200,7 +213,13 @@ impl Exchange {
     /// Notes that the client read nothing for longer than the server waits.
     pub(crate) fn note_stalled(&self) {
         let name = "reader_timeout".into();
-        self.noted().failure = Some(Failure { name, status: CLIENT_LEFT, param: None, is_simulated: false });
+        self.noted().failure = Some(Failure {
+            name,
+            status: client_left().as_u16(),
+            param: None,
+            is_simulated: false,
+            is_defect: false,
+        });
     }
 
     /// Notes what a generation has come to.
@@ -229,6 +248,11 @@ impl fmt::Debug for Exchange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Exchange").field("request_id", &self.0.request_id).finish_non_exhaustive()
     }
+}
+
+/// The status of an exchange whose client left before the answer, as proxies log it.
+pub(crate) fn client_left() -> StatusCode {
+    StatusCode::from_u16(499).expect("it is below 1000")
 }
 
 /// `x-request-id` if it is 1 to 128 visible ASCII characters, else a new one. Copied for the same reason as the path.

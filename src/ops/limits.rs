@@ -27,7 +27,8 @@ pub struct RequestLimits {
 
     /// Total memory for request bodies, what is parsed from them, and buffered responses [default: a quarter of the memory limit, 512MiB without one]
     ///
-    /// Over it: 429, RESOURCE_EXHAUSTED. Example: --max-inflight-body 128MiB
+    /// Not smaller than --max-body.
+    /// Over it: 429, RESOURCE_EXHAUSTED; 413 where one request alone needs more. Example: --max-inflight-body 128MiB
     #[arg(long, value_name = "SIZE", value_parser = some_size, hide_short_help = true)]
     pub max_inflight_body: Option<u64>,
 
@@ -39,6 +40,7 @@ pub struct RequestLimits {
 
     /// Generations at once, streamed or not
     ///
+    /// A delayed failure or list of models counts as one.
     /// Over it: 429 at once, RESOURCE_EXHAUSTED. Example: --max-generations 500
     #[arg(long, value_name = "COUNT", default_value_t = 20_000, value_parser = count, hide_short_help = true)]
     pub max_generations: usize,
@@ -144,6 +146,10 @@ impl ConnectionLimits {
         self.max_connections.min(usize::try_from(files).unwrap_or(usize::MAX))
     }
 }
+
+/// The most that a call without a key may send, some hundred questions, also once they are inflated. Such calls take nothing
+/// of the memory budget, where they could crowd out callers with a key.
+pub(crate) const MAX_KEYLESS_BODY: u64 = 16 * 1024;
 
 /// A count from 1 to what a semaphore can hold.
 fn count(text: &str) -> Result<usize, String> {

@@ -27,7 +27,7 @@ pub(crate) struct Metrics {
     pub lateness: Histogram,
     /// Connections open on all listeners.
     pub connections_open: IntGauge,
-    /// Times that a connection had to wait for another to end.
+    /// Minutes that connections had to wait for another to end.
     pub connections_full: IntCounter,
     /// The same on the admin listener.
     pub admin_connections_full: IntCounter,
@@ -104,12 +104,12 @@ impl Metrics {
             connections_full: counter(
                 &all,
                 "tokenecho_connections_full_total",
-                "Times that a connection had to wait because --max-connections were open.",
+                "Minutes, begun ones included, that connections had to wait because --max-connections were open.",
             ),
             admin_connections_full: counter(
                 &all,
                 "tokenecho_admin_connections_full_total",
-                "Times that a connection to the admin listener had to wait for another to end.",
+                "Minutes, begun ones included, that connections to the admin listener had to wait for another to end.",
             ),
             connections_at_stream_limit: counter(
                 &all,
@@ -167,8 +167,7 @@ impl Metrics {
 impl Observer for Metrics {
     fn closed(&self, closed: &Closed<'_>) {
         let Route { protocol, endpoint, .. } = closed.exchange.route();
-        let is_simulated = closed.noted.failure.as_ref().is_some_and(|failure| failure.is_simulated);
-        let counter = if is_simulated { &self.simulated_failures } else { &self.requests };
+        let counter = if closed.is_simulated() { &self.simulated_failures } else { &self.requests };
         counter.with_label_values(&[protocol.as_str(), endpoint.as_str(), closed.status.as_str()]).inc();
     }
 }

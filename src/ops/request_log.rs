@@ -14,14 +14,21 @@ pub(crate) const TARGET: &str = module_path!();
 
 /// Logs every exchange: `POST /v1/chat/completions 200 in 41.2 ms`, with what is known of it as fields.
 ///
-/// A client error is a warning and a server error an error, unless the caller asked for it. User text is written with its
-/// control, direction and escape characters escaped.
+/// A defect of the server is an error, any other failure a warning, and one that the caller asked for neither. User text is
+/// written with its control, direction and escape characters escaped.
 pub(crate) struct RequestLog;
 
 impl Observer for RequestLog {
     fn closed(&self, closed: &Closed<'_>) {
-        // Nothing is put together for a line that is filtered out.
-        if !enabled!(Level::ERROR) {
+        let level = level(closed);
+        // A line that is filtered out is not put together.
+        let is_wanted = match level {
+            Level::DEBUG => enabled!(Level::DEBUG),
+            Level::INFO => enabled!(Level::INFO),
+            Level::WARN => enabled!(Level::WARN),
+            _ => enabled!(Level::ERROR),
+        };
+        if !is_wanted {
             return;
         }
         let Closed { exchange, noted, status, left, duration } = closed;
@@ -37,7 +44,7 @@ impl Observer for RequestLog {
         let failure = noted.failure.as_ref();
         let error = failure.map(|failure| &*failure.name);
         let param = failure.and_then(|failure| failure.param.as_deref()).map(escaped);
-        let http_status = failure.map_or(status.number(), |failure| failure.status);
+        let http_status = closed.http_status();
         let ttft_ms = noted.ttft.map(milliseconds);
         let duration_ms = milliseconds(*duration);
         let tenths = duration.as_micros() / 100;
@@ -68,7 +75,7 @@ impl Observer for RequestLog {
                 )
             };
         }
-        match level(closed) {
+        match level {
             Level::DEBUG => line!(debug),
             Level::INFO => line!(info),
             Level::WARN => line!(warn),
@@ -78,14 +85,17 @@ impl Observer for RequestLog {
 }
 
 fn level(closed: &Closed<'_>) -> Level {
-    let failure = closed.noted.failure.as_ref();
-    match failure.map_or(closed.status.number(), |failure| failure.status) {
-        // Probes come every few seconds and report nothing new.
-        _ if closed.exchange.route().endpoint.is_operational() => Level::DEBUG,
-        _ if failure.is_some_and(|failure| failure.is_simulated) => Level::INFO,
-        500.. => Level::ERROR,
-        400.. => Level::WARN,
-        _ => Level::INFO,
+    // Probes come every few seconds and report nothing new.
+    if closed.exchange.route().endpoint.is_operational() {
+        return Level::DEBUG;
+    }
+    match &closed.noted.failure {
+        Some(failure) if failure.is_simulated => Level::INFO,
+        Some(failure) if failure.is_defect => Level::ERROR,
+        Some(_) => Level::WARN,
+        // The caller left before there was an answer.
+        None if closed.status.number() >= 400 => Level::WARN,
+        None => Level::INFO,
     }
 }
 

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -22,7 +22,7 @@ use super::routing::Routes;
 use crate::auth::ApiKeys;
 use crate::error::ApiError;
 use crate::ops::RequestLog;
-use crate::ops::exchange::{AnswerStatus, Exchange, Observer};
+use crate::ops::exchange::{AnswerStatus, Exchange, Observer, client_left};
 use crate::ops::memory::Reservation;
 use crate::route::{Dialect, Protocol};
 use crate::service::{Call, Service};
@@ -193,14 +193,6 @@ struct Closing {
     has_ended: bool,
 }
 
-fn grpc_status(code: Code) -> AnswerStatus {
-    let (code, status) = grpc::status::facts_of(code);
-    AnswerStatus::Grpc { code, status }
-}
-
-/// How proxies log a caller that left before it was answered.
-const CLIENT_LEFT: u16 = 499;
-
 impl Closing {
     fn note_head(&mut self, response: &Response<Body>) {
         // tonic leaves the status of a failure there, and ours carries its error as the source.
@@ -226,13 +218,16 @@ impl Closing {
 impl Drop for Closing {
     fn drop(&mut self) {
         let status = self.status.unwrap_or_else(|| match self.exchange.route().protocol {
-            Protocol::Http => {
-                AnswerStatus::Http(StatusCode::from_u16(CLIENT_LEFT).expect("it is below 1000"))
-            }
+            Protocol::Http => AnswerStatus::Http(client_left()),
             Protocol::Grpc => grpc_status(Code::Cancelled),
         });
         self.exchange.close(status, !self.has_ended, &self.log.0.observers);
     }
+}
+
+fn grpc_status(code: Code) -> AnswerStatus {
+    let (code, status) = grpc::status::facts_of(code);
+    AnswerStatus::Grpc { code, status }
 }
 
 /// A response body that notes how it ended. Dropping it drops the body first, whose own last notes are then in the

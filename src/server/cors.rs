@@ -19,13 +19,13 @@ use crate::config::AllowedOrigin;
 /// Which pages may call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Cors {
-    /// None; a preflight is a request like any other.
+    /// No page; a preflight is handled like any other request.
     Off,
-    /// All.
+    /// All pages.
     Any,
-    /// Those of hosts that are this machine: without keys, any other page in a local browser could call.
+    /// Pages of this machine: without keys, any site that a local browser opens could otherwise use the server.
     Loopback,
-    /// Those of these origins.
+    /// Pages of these origins.
     Only(Vec<HeaderValue>),
 }
 
@@ -33,7 +33,7 @@ pub(super) enum Cors {
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "x-request-id, x-mock-applied, openai-processing-ms, openai-version, retry-after, retry-after-ms, www-authenticate",
 );
-/// How long a browser may remember a preflight: the longest that any of them takes.
+/// How long a browser may cache a preflight, in seconds; Chromium caches none longer.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 
 impl Cors {
@@ -93,7 +93,7 @@ impl Cors {
     }
 }
 
-/// Whether an origin is a page of this machine; `null` is none.
+/// Whether an origin is that of pages of this machine; the origin `null` is not one.
 fn is_loopback(origin: &HeaderValue) -> bool {
     let Ok(uri) = Uri::try_from(origin.as_bytes()) else { return false };
     let is_web = uri.scheme() == Some(&Scheme::HTTP) || uri.scheme() == Some(&Scheme::HTTPS);

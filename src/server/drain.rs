@@ -37,51 +37,49 @@ pub(super) async fn drain(server: &Server) {
         }
     }
     server.admin_connections.lifecycle().enter(Phase::Closing);
-    if timeout(GRACE, server.admin_connections.ended()).await.is_err() {
-        server.admin_connections.end();
-    }
+    // Dropping the server ends what is left of them.
+    let _ = timeout(GRACE, server.admin_connections.ended()).await;
     info!("stopped");
 }
 
 fn log_start(server: &Server) {
     let (delay, time) = (server.config.listeners.shutdown_delay, server.config.listeners.shutdown_timeout);
-    let serving = match delay {
-        Duration::ZERO => String::new(),
-        delay => format!("requests are served for {} more, then ", units::spaced(delay)),
-    };
     let line = match (streams(server), delay) {
         (0, Duration::ZERO) => "stopping: no streams are open".to_owned(),
-        (streams, _) => format!(
-            "stopping: {serving}{} may go on for {}; Ctrl-C again ends them now",
-            counted(streams),
-            units::spaced(time)
-        ),
+        (open, Duration::ZERO) => {
+            format!("stopping: {} may go on for {}", counted(open), units::spaced(time))
+        }
+        (_, delay) => {
+            let (delay, time) = (units::spaced(delay), units::spaced(time));
+            format!("stopping: requests are served for {delay} more, then open streams may go on for {time}")
+        }
     };
-    if is_watched(server) {
-        info!("{line}");
+    if is_text(server) {
+        info!("{line}; Ctrl-C again ends them now");
     } else {
         let (delay, timeout) = (units::shown(delay), units::shown(time));
         info!(streams = streams(server), %delay, %timeout, "{line}");
     }
 }
 
-/// Logs how many streams are left, every second, where someone is watching; never ends.
+/// Logs how many streams are left, every second where the log is for people; never ends.
 async fn log_streams(server: &Server, end: Instant) {
     const EVERY: Duration = Duration::from_secs(1);
     let mut seconds = interval_at(Instant::now() + EVERY, EVERY);
-    loop {
+    while is_text(server) {
         seconds.tick().await;
-        if is_watched(server) {
-            // To the next full second: the tick comes a moment late.
-            let left = end.saturating_duration_since(Instant::now()) + Duration::from_millis(500);
-            let left = units::spaced(Duration::from_secs(left.as_secs()));
-            info!("stopping: {} left, for at most {left}", counted(streams(server)));
+        // To the next full second: the tick comes a moment late.
+        let left = (end.saturating_duration_since(Instant::now()) + Duration::from_millis(500)).as_secs();
+        let open = streams(server);
+        if open > 0 && left > 0 {
+            info!("stopping: {} left, for at most {left} s", counted(open));
         }
     }
+    std::future::pending().await
 }
 
-/// Whether a person reads the log.
-fn is_watched(server: &Server) -> bool {
+/// Whether the log is text for people.
+fn is_text(server: &Server) -> bool {
     server.config.log.log_format.is_text()
 }
 

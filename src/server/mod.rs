@@ -22,7 +22,7 @@ use tokio::net::TcpListener;
 use tracing::warn;
 
 use crate::auth::{ApiKeys, AuthOptions, KeyFileError};
-use crate::config::{Config, RequestLimits, ServiceOptions, Validation};
+use crate::config::{AllowedOrigin, Config, RequestLimits, ServiceOptions, Validation};
 use crate::engine::{EchoEngine, Engine};
 use crate::ops::lifecycle::{Lifecycle, Phase};
 use crate::service::Service;
@@ -62,6 +62,9 @@ pub enum StartError {
         /// The limit of all bodies together, in bytes.
         all: u64,
     },
+    /// `*` or `off` beside another origin.
+    #[error("--allowed-origin * and --allowed-origin off exclude any other origin: choose one")]
+    Origins,
     /// A model that is named twice, where requests are checked strictly.
     #[error("--model {0} is given twice")]
     DuplicateModel(String),
@@ -106,11 +109,12 @@ impl Server {
     /// The same, with the API on a `listener` that is bound already.
     async fn start_on(
         listener: Option<TcpListener>,
-        config: Config,
+        mut config: Config,
         engine: Arc<dyn Engine>,
     ) -> Result<Self, StartError> {
         check_limits(&config.limits.requests)?;
-        check_models(&config.service)?;
+        dedup_models(&mut config.service)?;
+        check_origins(&config.listeners.allowed_origin)?;
         let keys = ApiKeys::load(&config.auth).await?;
         check_keys(&config.auth, &keys)?;
         let (listeners, addresses) = Listeners::bind(&config.listeners, listener).await?;
@@ -129,18 +133,14 @@ impl Server {
         };
         let cors = Cors::new(&config.listeners.allowed_origin, &keys);
         let api = context(Routes::api(&service, &config.listeners), keys.clone(), cors, &connections);
-        let slots = Slots::new(
-            limits.max_connections(),
-            "--max-connections",
-            service.metrics().connections_full.clone(),
-        );
+        let slots = Slots::new(limits.max_connections(), "api", service.metrics().connections_full.clone());
         for listener in [Some(listeners.api), listeners.grpc].into_iter().flatten() {
             connections.accept(listener, Arc::clone(&api), slots.clone());
         }
         if let Some(admin) = listeners.admin {
             // Slots of its own: operators must get in when the API's are all taken.
             let full = service.metrics().admin_connections_full.clone();
-            let slots = Slots::new(ADMIN_CONNECTIONS, "of the admin listener", full);
+            let slots = Slots::new(ADMIN_CONNECTIONS, "admin", full);
             let context = context(Routes::admin(&service), ApiKeys::Open, Cors::Off, &admin_connections);
             admin_connections.accept(admin, context, slots);
         }
@@ -214,8 +214,8 @@ impl Server {
     }
 }
 
-/// Refuses a memory limit that would answer "try again" for ever. Without a configured one, a body that is too large for
-/// the machine's memory is refused when it comes.
+/// Refuses a total for bodies that is smaller than one body may be: such a body could never be read. The default total
+/// depends on the machine and is checked request by request.
 fn check_limits(limits: &RequestLimits) -> Result<(), StartError> {
     match limits.max_inflight_body {
         Some(all) if all < limits.max_body => Err(StartError::BodyLimits { one: limits.max_body, all }),
@@ -223,18 +223,26 @@ fn check_limits(limits: &RequestLimits) -> Result<(), StartError> {
     }
 }
 
-/// Refuses a model that is named twice, or warns of it, as requests are checked.
-fn check_models(options: &ServiceOptions) -> Result<(), StartError> {
-    let names = &options.models.model;
-    let twice = names.iter().enumerate().find(|(index, name)| names[..*index].contains(name));
-    match (twice, options.validation) {
-        (None, _) => Ok(()),
-        (Some((_, name)), Validation::Strict) => Err(StartError::DuplicateModel(name.clone())),
-        (Some((_, name)), Validation::Default | Validation::Lenient) => {
+/// Refuses a model that is named twice under strict validation; otherwise leaves it out with a warning.
+fn dedup_models(options: &mut ServiceOptions) -> Result<(), StartError> {
+    let mut names: Vec<String> = Vec::new();
+    for name in std::mem::take(&mut options.models.model) {
+        if !names.contains(&name) {
+            names.push(name);
+        } else if options.validation == Validation::Strict {
+            return Err(StartError::DuplicateModel(name));
+        } else {
             warn!("--model {name} is given twice: it is listed once");
-            Ok(())
         }
     }
+    options.models.model = names;
+    Ok(())
+}
+
+/// Refuses `*` or `off` beside another origin, which would have no effect.
+fn check_origins(origins: &[AllowedOrigin]) -> Result<(), StartError> {
+    let are_single = origins.iter().all(|origin| origin.header().is_some());
+    if origins.len() < 2 || are_single { Ok(()) } else { Err(StartError::Origins) }
 }
 
 /// Refuses rules for keys that exclude each other: one of them would be passed over in silence.

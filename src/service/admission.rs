@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus::IntGauge;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
@@ -25,11 +26,11 @@ impl Service {
     /// it asked for.
     pub(crate) async fn generate<R: ApiRequest>(&self, call: &Call, request: R) -> Result<Answer, ApiError> {
         let start = Instant::now();
-        let plan = self.plan(call, request.directives()).await?;
+        let plan = self.admit(call, request.directives()).await?;
         let service = self.clone();
         let request = self.run(call, move || service.check(request)).await?;
         call.exchange.note_model(&request.model);
-        let slot = self.slot()?;
+        let slot = self.slot(call)?;
         // It lives as long as the answer, and may cost more than the body that brought it.
         call.reservation.hold(request.overhead())?;
         let (engine, asked) = (Arc::clone(&self.0.engine), Arc::clone(&request));
@@ -47,8 +48,7 @@ impl Service {
     /// # Errors
     /// The failure that the request asked for.
     pub(crate) async fn list_models(&self, call: &Call) -> Result<Vec<Model>, ApiError> {
-        let plan = self.plan(call, Directives::default()).await?;
-        self.wait(plan.delay).await?;
+        self.admit_unpaced(call).await?;
         Ok(self.0.models.list())
     }
 
@@ -57,17 +57,30 @@ impl Service {
     /// # Errors
     /// [`ApiError::ModelNotFound`], or the failure that the request asked for.
     pub(crate) async fn get_model(&self, call: &Call, name: &str) -> Result<Model, ApiError> {
-        let plan = self.plan(call, Directives::default()).await?;
-        self.wait(plan.delay).await?;
+        self.admit_unpaced(call).await?;
         check_model(name)?;
         self.0.models.get(name)
+    }
+
+    /// Reads the plan of a request; if that asks for a failure, waits for its delay and returns the failure.
+    async fn admit(&self, call: &Call, body: Directives) -> Result<Plan, ApiError> {
+        let plan = self.plan(call, body)?;
+        let Some(status) = plan.failure else { return Ok(plan) };
+        self.wait(call, plan.delay).await?;
+        Err(ApiError::Simulated(status))
+    }
+
+    /// The same for an answer without tokens, which waits for the delay as a whole.
+    async fn admit_unpaced(&self, call: &Call) -> Result<(), ApiError> {
+        let plan = self.admit(call, Directives::default()).await?;
+        self.wait(call, plan.delay).await
     }
 
     /// What is done with a request beside answering it, where the server still takes requests.
     ///
     /// # Errors
-    /// Invalid directives, or the failure that they ask for, in its time.
-    async fn plan(&self, call: &Call, body: Directives) -> Result<Plan, ApiError> {
+    /// Invalid directives.
+    fn plan(&self, call: &Call, body: Directives) -> Result<Plan, ApiError> {
         if self.0.lifecycle.is_closing() {
             // Its head had begun before; the caller's next try goes to another server.
             return Err(ApiError::Draining);
@@ -81,31 +94,33 @@ impl Service {
         headers.check_delays(options.max_delay, Place::Headers)?;
         let asked = body.or(headers);
         if let Some(key) = &asked.ignored {
-            warn!(request_id = call.exchange.id(), key = %shown(key), "'simulation' has an unknown key: ignored");
+            warn!(request_id = call.exchange.id(), key = %shown(key).escape_debug(), "'simulation' has an unknown key: ignored");
         }
         if !asked.is_empty() {
-            call.exchange.note_applied(asked.to_string());
+            // A failure has no tokens to pace.
+            let itl = asked.itl.filter(|_| asked.status.is_none());
+            call.exchange.note_applied(Directives { itl, ..asked.clone() }.to_string());
         }
-        let plan = Plan::new(options, &asked);
-        let Some(status) = plan.failure else { return Ok(plan) };
-        self.wait(plan.delay).await?;
-        Err(ApiError::Simulated(status))
+        Ok(Plan::new(options, &asked))
     }
 
-    /// Waits, with a slot: whatever a caller can keep open is bounded.
-    async fn wait(&self, delay: Duration) -> Result<(), ApiError> {
+    /// Waits, holding a generation slot, so that the limit of generations also bounds requests that only wait.
+    async fn wait(&self, call: &Call, delay: Duration) -> Result<(), ApiError> {
         if !delay.is_zero() {
-            let _slot = self.slot()?;
+            let _slot = self.slot(call)?;
             sleep(delay).await;
         }
         Ok(())
     }
 
-    fn slot(&self) -> Result<OwnedSemaphorePermit, ApiError> {
-        Arc::clone(&self.0.generations).try_acquire_owned().map_err(|_| {
+    fn slot(&self, call: &Call) -> Result<Slot, ApiError> {
+        let permit = Arc::clone(&self.0.generations).try_acquire_owned().map_err(|_| {
             let limit = self.0.limits.max_generations;
             ApiError::too_many(format!("Too many generations are open (the limit is {limit})"))
-        })
+        })?;
+        let open = self.0.metrics.streams_open(call.exchange.route().protocol).clone();
+        open.inc();
+        Ok(Slot { open, _permit: permit })
     }
 
     fn check(&self, request: impl ApiRequest) -> Result<Arc<GenerationRequest>, ApiError> {
@@ -120,5 +135,17 @@ impl Service {
             tokens: limits.max_generation_tokens,
             bytes: usize::try_from(limits.max_generation_bytes).unwrap_or(usize::MAX),
         }
+    }
+}
+
+/// A slot among the generations, counted as an open one until it is dropped.
+pub(super) struct Slot {
+    open: IntGauge,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.open.dec();
     }
 }

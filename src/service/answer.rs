@@ -6,12 +6,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
-use prometheus::IntGauge;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tracing::{error, info};
 
+use super::admission::Slot;
 use super::{Call, Service, unix_time};
 use crate::api::Head;
 use crate::engine::{Completion, Event, FinishReason, Generation, Limit, Usage};
@@ -28,7 +27,7 @@ pub(crate) struct Answer {
     ending: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     is_over: bool,
     meter: Meter,
-    _permit: OwnedSemaphorePermit,
+    _slot: Slot,
     /// The reply is made of the body, so it keeps what the body held.
     reservation: Reservation,
 }
@@ -40,7 +39,7 @@ impl Answer {
         call: &Call,
         model: String,
         generation: Generation,
-        permit: OwnedSemaphorePermit,
+        slot: Slot,
     ) -> Self {
         let prompt_tokens = generation.usage().prompt_tokens;
         Self {
@@ -49,7 +48,7 @@ impl Answer {
             is_over: false,
             meter: Meter::start(service.clone(), call.exchange.clone(), prompt_tokens),
             head: Head { id: rand::random(), created: unix_time(), model },
-            _permit: permit,
+            _slot: slot,
             reservation: call.reservation.clone(),
         }
     }
@@ -127,11 +126,10 @@ impl Stream for Answer {
     }
 }
 
-/// Counts and measures one answer; what it found is noted when it is dropped.
+/// Measures one answer; what it found is noted when it is dropped.
 struct Meter {
     service: Service,
     exchange: Exchange,
-    open: IntGauge,
     usage: Usage,
     has_been_cut: bool,
     ttft: Option<Duration>,
@@ -141,11 +139,9 @@ struct Meter {
 
 impl Meter {
     fn start(service: Service, exchange: Exchange, prompt_tokens: u32) -> Self {
-        let open = service.metrics().streams_open(exchange.route().protocol).clone();
-        open.inc();
         service.metrics().prompt_tokens.inc_by(prompt_tokens.into());
         let usage = Usage { prompt_tokens, ..Usage::default() };
-        Self { service, exchange, open, usage, has_been_cut: false, ttft: None, last: None }
+        Self { service, exchange, usage, has_been_cut: false, ttft: None, last: None }
     }
 
     fn note(&mut self, event: &Event) {
@@ -178,6 +174,9 @@ impl Meter {
 
     /// Logs, once a request, that a limit of the server has cut a reply.
     fn note_cut(&mut self, by: Limit) {
+        if self.has_been_cut {
+            return;
+        }
         let limits = self.service.limits();
         let limit = match by {
             Limit::Request => return,
@@ -186,15 +185,13 @@ impl Meter {
                 format!("--max-generation-bytes {}", units::shown_size(limits.max_generation_bytes))
             }
         };
-        if !std::mem::replace(&mut self.has_been_cut, true) {
-            info!(request_id = self.exchange.id(), limit, "a limit of the server cut a reply");
-        }
+        self.has_been_cut = true;
+        info!(request_id = self.exchange.id(), limit, "a limit of the server cut a reply");
     }
 }
 
 impl Drop for Meter {
     fn drop(&mut self) {
-        self.open.dec();
         self.service.metrics().completion_tokens.inc_by(self.usage.completion_tokens.into());
         self.exchange.note_generation(self.ttft, self.usage);
     }

@@ -1,7 +1,5 @@
 //! The models that are served, by name only: there is none behind them.
 
-use std::collections::HashSet;
-
 use crate::error::{ApiError, shown};
 
 /// What a server with no `--model` calls its one listed model.
@@ -47,9 +45,7 @@ impl Models {
     /// The models of `options`, created at this time.
     pub(crate) fn new(options: &ModelOptions, created: i64) -> Self {
         let any = options.model.is_empty();
-        let mut names = if any { vec![DEFAULT_MODEL.to_owned()] } else { options.model.clone() };
-        let mut listed = HashSet::new();
-        names.retain(|name| listed.insert(name.clone()));
+        let names = if any { vec![DEFAULT_MODEL.to_owned()] } else { options.model.clone() };
         Self { names, any, created }
     }
 

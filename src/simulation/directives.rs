@@ -102,7 +102,7 @@ impl Directives {
         Ok(())
     }
 
-    /// Whether nothing is asked for.
+    /// Whether no directive is set; `ignored` is none.
     pub(crate) fn is_empty(&self) -> bool {
         self.ttft.is_none() && self.itl.is_none() && self.status.is_none()
     }

@@ -62,7 +62,7 @@ async fn an_encoding_that_is_unknown_or_not_named_is_reported_as_the_grpc_specif
 
     let (code, message, known) = call_with(&server, &[("grpc-encoding", "br")], vec![0; 5]).await;
     assert_eq!((code, known.as_str()), (Code::Unimplemented, "identity,gzip"));
-    assert!(message.contains("br") && message.contains("identity,gzip"), "{message}");
+    assert!(message.contains("br") && message.contains("identity,%20gzip"), "{message}");
     for headers in [&[][..], &[("grpc-encoding", "identity")]] {
         let (code, message, _) = call_with(&server, headers, gzipped(b"")).await;
         assert_eq!(code, Code::Internal);
@@ -84,4 +84,21 @@ async fn a_compressed_message_is_bounded_by_what_it_inflates_to() {
     let too_much = grpc::request(&say(&"x".repeat(900 << 10))).encode_to_vec();
     let (code, ..) = call_with(&server, &[("grpc-encoding", "gzip")], gzipped(&too_much)).await;
     assert_eq!(code, Code::ResourceExhausted);
+}
+
+#[tokio::test]
+async fn a_compressed_question_without_a_key_is_bounded_by_what_it_inflates_to() {
+    let server = start(bare_echo().api_key("123").expect("a key")).await;
+    // A field that no message knows, of a megabyte; packed it is one kilobyte.
+    let zeros = [&b"\xfa\x3f\x80\x80\x40"[..], &[0; 1 << 20]].concat();
+    for path in [
+        "/grpc.health.v1.Health/Check",
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    ] {
+        let status = grpc::call(&server, path, &[("grpc-encoding", "gzip")], gzipped(&zeros)).await;
+
+        assert_eq!(status.code(), Code::ResourceExhausted, "{path}: {status:?}");
+        assert!(status.message().contains("16384 bytes"), "{path}: {status:?}");
+    }
 }

@@ -117,6 +117,14 @@ async fn a_server_may_allow_no_page_and_the_admin_listener_never_does() {
     assert_eq!(header(&metrics, "access-control-allow-origin"), "");
 }
 
+#[tokio::test]
+async fn all_or_none_beside_an_origin_is_refused_at_the_start() {
+    for origins in [["*", PAGE], [PAGE, "off"], ["*", "off"]] {
+        let refused = allowing(&origins).start().await.expect_err("they exclude each other");
+        assert!(refused.to_string().contains("--allowed-origin"), "{refused}");
+    }
+}
+
 #[test]
 fn an_origin_has_a_scheme_and_a_host_and_nothing_else() {
     let same = |given: &str, as_browsers_write_it: &str| {
@@ -126,8 +134,17 @@ fn an_origin_has_a_scheme_and_a_host_and_nothing_else() {
     same("http://localhost:3000", "http://localhost:3000");
     same("https://app.example.com:443", "https://app.example.com");
     same("https://App.Example.com", "https://app.example.com");
-    for invalid in ["app.example.com", "https://x/", "https://x/path", "https://u@x", "null", "", "https://"]
-    {
+    for invalid in [
+        "app.example.com",
+        "https://x/",
+        "https://x/path",
+        "https://u@x",
+        "https://*.x",
+        "https://x:99999",
+        "null",
+        "",
+        "https://",
+    ] {
         assert!(invalid.parse::<AllowedOrigin>().is_err(), "{invalid}");
     }
 }

@@ -82,17 +82,40 @@ async fn reflection_knows_every_symbol_by_its_full_name_and_no_other() {
         ("tokenecho.v1.Role", chat),
         ("tokenecho.v1.ROLE_USER", chat),
         ("grpc.health.v1.HealthCheckResponse.SERVING", "grpc/health/v1/health.proto"),
+        ("google.rpc.Status", "google/rpc/status.proto"),
+        ("grpc.reflection.v1.ServerReflection", "grpc/reflection/v1/reflection.proto"),
         ("google.rpc.ErrorInfo", "google/rpc/error_details.proto"),
         ("google.rpc.RetryInfo.retry_delay", "google/rpc/error_details.proto"),
     ] {
         let answers = reflected(&server, vec![FileContainingSymbol(symbol.into())]).await;
-        assert!(files(&answers[0])[0].ends_with(file.rsplit('/').next().expect("a name")), "{symbol}");
+        assert_eq!(files(&answers[0])[0], file, "{symbol}");
     }
     for unknown in
         ["tokenecho.v1.Role.ROLE_USER", "tokenecho.v1", "tokenecho.v1.Nothing", "", ".tokenecho.v1.Role"]
     {
         let answers = reflected(&server, vec![FileContainingSymbol(unknown.into())]).await;
         assert!(matches!(answers[0], MessageResponse::ErrorResponse(_)), "{unknown}");
+    }
+}
+
+#[tokio::test]
+async fn a_question_that_is_too_large_or_not_a_message_ends_the_stream_with_our_error() {
+    let server = start(bare_echo()).await;
+    let large = [&[0, 0, 0, 0x42, 0x68][..], &[0; 17_000]].concat();
+    for (question, code, http_status) in [
+        (large, Code::ResourceExhausted, 413),
+        (b"\0\0\0\0\x03\xff\xff\xff".to_vec(), Code::InvalidArgument, 400),
+        (b"\x02\0\0\0\0".to_vec(), Code::InvalidArgument, 400),
+        (b"\0\0\0\0\x09abc".to_vec(), Code::InvalidArgument, 400),
+        (b"\x01\0\0\0\0".to_vec(), Code::Internal, 400),
+    ] {
+        for version in ["v1", "v1alpha"] {
+            let path = format!("/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo");
+            let status = grpc::call(&server, &path, &[], question.clone()).await;
+
+            assert_eq!(status.code(), code, "{question:?}: {status:?}");
+            assert_eq!(grpc::failure(&status).0, http_status);
+        }
     }
 }
 

@@ -61,7 +61,8 @@ async fn a_models_answer_waits_its_ttft_too() {
 
 #[tokio::test]
 async fn a_waiting_failure_takes_a_slot_like_any_generation() {
-    let server = start(bare_echo().configure(|config| config.limits.requests.max_generations = 1)).await;
+    let builder = with_admin(bare_echo());
+    let server = start(builder.configure(|config| config.limits.requests.max_generations = 1)).await;
     let slow = with(say("Hi"), &json!({"simulation": {"status": 500, "ttft": "10s"}}));
 
     let waiting = tokio::spawn({
@@ -73,6 +74,7 @@ async fn a_waiting_failure_takes_a_slot_like_any_generation() {
         refused = chat(&server, &say("Hi")).await;
     }
 
+    assert_eq!(metric(&server, "tokenecho_streams_open{protocol=\"http\"}").await, 1);
     let (status, error) = failure(refused).await;
     assert_eq!((status, &error["code"]), (429, &json!("rate_limit_exceeded")));
     assert_eq!(error["message"], "Too many generations are open (the limit is 1). Try again in 1 s.");

@@ -74,7 +74,7 @@ async fn a_terminal_shows_addresses_settings_calls_to_paste_and_a_row_a_request(
         -d '{"model":"gpt-4o","stream":true,"messages":[{"role":"user","content":"Hello there"}]}'
 
       grpcurl -plaintext -H "authorization: Bearer $OPENAI_API_KEY" \
-        -d '{"messages":[{"role":"ROLE_USER","text":"Hello there"}]}' \
+        -d '{"model":"gpt-4o","messages":[{"role":"ROLE_USER","text":"Hello there"}]}' \
         127.0.0.1:PORT tokenecho.v1.ChatService/StreamChatCompletion
 
     HH:MM:SS.mmm  200  POST /v1/chat/completions  gpt-4o              16 tok  ttft N ms  N ms  alice
@@ -161,9 +161,9 @@ async fn a_full_server_says_so_once_and_counts_and_its_admin_listener_still_answ
 
     let _only = TcpStream::connect(&address).await.expect("a connection");
     let _waits = TcpStream::connect(&address).await.expect("the backlog takes it");
-    let logged = server.logged("all connections are taken").await;
+    let logged = server.logged("the connection limit is reached").await;
 
-    assert_eq!((&logged["connections"], &logged["limit"]), (&json!(1), &json!("--max-connections")));
+    assert_eq!((&logged["connections"], &logged["listener"]), (&json!(1), &json!("api")));
     let live = reqwest::get(format!("http://{admin}/livez")).await.expect("an answer");
     assert_eq!(live.status(), 200);
     let metrics = reqwest::get(format!("http://{admin}/metrics")).await.expect("metrics").text().await;

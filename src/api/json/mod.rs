@@ -316,6 +316,7 @@ impl<'a> RawNode<'a> {
 pub(crate) struct Object<'a, 'p> {
     /// The fields that are present; usually few of those known.
     values: Vec<(&'static str, &'a RawValue)>,
+    /// The first field that is not a known one.
     unknown: Option<String>,
     path: &'p Path<'p>,
     validation: Validation,

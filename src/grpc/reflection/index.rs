@@ -1,4 +1,4 @@
-//! What reflection knows: every file of the contract, and which of them has which symbol.
+//! The files that reflection serves, and the symbols that each one defines.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -9,7 +9,7 @@ use tonic_reflection::pb::{v1, v1alpha};
 
 use crate::pb;
 
-/// The index, made when it is first asked.
+/// The index, built at the first request.
 pub(super) static INDEX: LazyLock<Index> = LazyLock::new(|| {
     // With google.rpc's error details, so that clients can read those of our statuses.
     Index::new(&[
@@ -19,6 +19,14 @@ pub(super) static INDEX: LazyLock<Index> = LazyLock::new(|| {
         v1alpha::FILE_DESCRIPTOR_SET,
     ])
 });
+
+/// Files that their crates compiled under other names than their projects publish them.
+const RENAMED: [(&str, &str); 4] = [
+    ("status.proto", "google/rpc/status.proto"),
+    ("error_details.proto", "google/rpc/error_details.proto"),
+    ("reflection_v1.proto", "grpc/reflection/v1/reflection.proto"),
+    ("reflection_v1alpha.proto", "grpc/reflection/v1alpha/reflection.proto"),
+];
 
 /// Files by their names and by the full names of their symbols.
 pub(super) struct Index {
@@ -86,19 +94,29 @@ impl Index {
         found.into_iter().map(|file| self.files[file].descriptor.clone()).collect()
     }
 
-    fn add(&mut self, file: FileDescriptorProto) {
+    fn add(&mut self, mut file: FileDescriptorProto) {
+        for name in file.name.iter_mut().chain(&mut file.dependency) {
+            if let Some((_, canonical)) = RENAMED.iter().find(|(built, _)| built == name) {
+                *name = (*canonical).to_owned();
+            }
+        }
         if self.by_name.contains_key(file.name()) {
             return;
         }
         let (scope, descriptor) = (file.package().to_owned(), file.encode_to_vec());
         self.by_name.insert(file.name().to_owned(), self.files.len());
         self.files.push(File { descriptor, imports: file.dependency });
-        file.message_type.iter().for_each(|message| self.add_message(&scope, message));
-        file.enum_type.iter().for_each(|of| self.add_enum(&scope, of));
-        file.extension.iter().for_each(|extension| drop(self.add_symbol(&scope, extension.name())));
+        for message in &file.message_type {
+            self.add_message(&scope, message);
+        }
+        for enumeration in &file.enum_type {
+            self.add_enum(&scope, enumeration);
+        }
         for service in &file.service {
             let name = self.add_symbol(&scope, service.name());
-            service.method.iter().for_each(|method| drop(self.add_symbol(&name, method.name())));
+            for method in &service.method {
+                self.add_symbol(&name, method.name());
+            }
             // Reflection itself is not part of the contract that it shows.
             if !name.starts_with("grpc.reflection.") {
                 self.services.push(name);
@@ -108,20 +126,30 @@ impl Index {
 
     fn add_message(&mut self, scope: &str, message: &DescriptorProto) {
         let name = self.add_symbol(scope, message.name());
-        message.field.iter().for_each(|field| drop(self.add_symbol(&name, field.name())));
-        message.oneof_decl.iter().for_each(|oneof| drop(self.add_symbol(&name, oneof.name())));
-        message.enum_type.iter().for_each(|of| self.add_enum(&name, of));
-        message.nested_type.iter().for_each(|nested| self.add_message(&name, nested));
+        for field in &message.field {
+            self.add_symbol(&name, field.name());
+        }
+        for oneof in &message.oneof_decl {
+            self.add_symbol(&name, oneof.name());
+        }
+        for enumeration in &message.enum_type {
+            self.add_enum(&name, enumeration);
+        }
+        for nested in &message.nested_type {
+            self.add_message(&name, nested);
+        }
         self.messages.push(name);
     }
 
     /// An enum's values are symbols of the scope around it, as in C++.
-    fn add_enum(&mut self, scope: &str, of: &EnumDescriptorProto) {
-        self.add_symbol(scope, of.name());
-        of.value.iter().for_each(|value| drop(self.add_symbol(scope, value.name())));
+    fn add_enum(&mut self, scope: &str, enumeration: &EnumDescriptorProto) {
+        self.add_symbol(scope, enumeration.name());
+        for value in &enumeration.value {
+            self.add_symbol(scope, value.name());
+        }
     }
 
-    /// Notes a symbol of the last file; gives its full name.
+    /// Adds a symbol of the file added last; returns its full name.
     fn add_symbol(&mut self, scope: &str, name: &str) -> String {
         let full = if scope.is_empty() { name.to_owned() } else { format!("{scope}.{name}") };
         self.by_symbol.insert(full.clone(), self.files.len() - 1);

@@ -1,7 +1,7 @@
-//! gRPC reflection, v1 and v1alpha: the contract, for clients that have no proto files.
+//! gRPC reflection, v1 and v1alpha: the contract, for clients without proto files.
 //!
-//! Built here on tonic-reflection's messages, whose own service ends the stream at the first unknown name and knows enum
-//! values by a name that is not theirs. Both versions have the same messages on the wire, so v1 answers for both.
+//! tonic-reflection provides the messages; its own service ends the stream at the first unknown name, and registers enum
+//! values under wrong full names. Both versions have the same messages on the wire, so v1 serves both.
 
 mod index;
 
@@ -16,6 +16,7 @@ use tonic_reflection::pb::v1::{
 };
 use tonic_reflection::pb::{v1, v1alpha};
 
+use crate::error::shown;
 use index::INDEX;
 
 /// The service of `grpc.reflection.v1`.
@@ -65,7 +66,7 @@ fn translated<T: Message + Default>(message: &impl Message) -> T {
 
 fn answer(question: v1::ServerReflectionRequest) -> v1::ServerReflectionResponse {
     let answer = match &question.message_request {
-        Some(request) => found(request),
+        Some(request) => look_up(request),
         None => Err((Code::InvalidArgument, "the request asks nothing".to_owned())),
     };
     let message_response = answer.unwrap_or_else(|(code, error_message)| {
@@ -78,28 +79,35 @@ fn answer(question: v1::ServerReflectionRequest) -> v1::ServerReflectionResponse
     }
 }
 
-fn found(request: &MessageRequest) -> Result<MessageResponse, (Code, String)> {
-    let files = |found: Option<Vec<Vec<u8>>>, what: &str, name: &str| {
-        let file_descriptor_proto =
-            found.ok_or_else(|| (Code::NotFound, format!("there is no {what} {name}")))?;
-        Ok(MessageResponse::FileDescriptorResponse(FileDescriptorResponse { file_descriptor_proto }))
-    };
+fn look_up(request: &MessageRequest) -> Result<MessageResponse, (Code, String)> {
     match request {
-        MessageRequest::FileByFilename(name) => files(INDEX.file(name), "file", name),
-        MessageRequest::FileContainingSymbol(name) => files(INDEX.file_of(name), "symbol", name),
-        // None of our messages has any, nor any that they are made of.
+        MessageRequest::FileByFilename(name) => {
+            INDEX.file(name).map(files).ok_or_else(|| not_found("file", name))
+        }
+        MessageRequest::FileContainingSymbol(name) => {
+            INDEX.file_of(name).map(files).ok_or_else(|| not_found("symbol", name))
+        }
+        // No message in the index has extensions.
         MessageRequest::FileContainingExtension(extension) => {
-            files(None, "extension of", &extension.containing_type)
+            Err(not_found("extension of", &extension.containing_type))
         }
         MessageRequest::AllExtensionNumbersOfType(name) if INDEX.has_message(name) => {
             let none = ExtensionNumberResponse { base_type_name: name.clone(), extension_number: Vec::new() };
             Ok(MessageResponse::AllExtensionNumbersResponse(none))
         }
-        MessageRequest::AllExtensionNumbersOfType(name) => files(None, "message", name),
+        MessageRequest::AllExtensionNumbersOfType(name) => Err(not_found("message", name)),
         MessageRequest::ListServices(_) => {
             let services = INDEX.services().iter();
             let service = services.map(|name| ServiceResponse { name: name.clone() }).collect();
             Ok(MessageResponse::ListServicesResponse(ListServiceResponse { service }))
         }
     }
+}
+
+fn files(file_descriptor_proto: Vec<Vec<u8>>) -> MessageResponse {
+    MessageResponse::FileDescriptorResponse(FileDescriptorResponse { file_descriptor_proto })
+}
+
+fn not_found(what: &str, name: &str) -> (Code, String) {
+    (Code::NotFound, format!("there is no {what} {}", shown(name)))
 }

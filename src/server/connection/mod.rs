@@ -52,7 +52,7 @@ pub(super) struct Context {
     pub service: Service,
     /// What bounds them.
     pub limits: ConnectionLimits,
-    /// When they end. The admin listener's outlive the server's own, so that its drain can be watched.
+    /// The lifecycle whose `Closing` ends them. The admin listener has its own, so that it can show the API's drain.
     pub lifecycle: Lifecycle,
 }
 
@@ -64,7 +64,7 @@ impl Connections {
         Self { lifecycle, tasks: TaskTracker::new(), end: CancellationToken::new() }
     }
 
-    /// When they end.
+    /// The lifecycle whose `Closing` ends them.
     pub(super) fn lifecycle(&self) -> &Lifecycle {
         &self.lifecycle
     }

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::ApiError;
 use crate::ops::lifecycle::Phase;
+use crate::ops::limits::MAX_KEYLESS_BODY;
 use crate::ops::memory::Reservation;
 use crate::route::{Access, Endpoint, Protocol, Route};
 use crate::service::Service;
@@ -52,7 +53,7 @@ pub(super) fn bounded(head: &Parts, body: Incoming, bounds: Bounds<'_>) -> Body 
     // A reflection stream may stay open as long as its client likes, but not ask as much.
     let is_open_ended = route.endpoint == Endpoint::Reflection;
     let needs_no_key = is_open_ended || is_grpc && route.access == Access::Open;
-    let limit = if needs_no_key { max_body.min(QUESTIONS) } else { max_body };
+    let limit = if needs_no_key { max_body.min(MAX_KEYLESS_BODY) } else { max_body };
     // The message itself is bounded by tonic, which knows its length beforehand.
     let message_head = if is_grpc { MESSAGE_HEAD } else { 0 };
     let waits =
@@ -76,10 +77,6 @@ const CONTINUE: &[u8] = b"100-continue";
 
 /// A gRPC message stands behind a flag and its length.
 const MESSAGE_HEAD: u64 = 5;
-
-/// All questions of one stream that needs no key, some hundred. They are not held of the budget, where they could
-/// crowd out callers with a key.
-const QUESTIONS: u64 = 16 * 1024;
 
 /// What is notified when a body is complete, or no longer wanted.
 #[derive(Clone)]

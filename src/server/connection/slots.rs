@@ -17,8 +17,8 @@ pub(in crate::server) struct Slots(Arc<Inner>);
 struct Inner {
     free: Arc<Semaphore>,
     most: usize,
-    /// What sets their number, for the log.
-    limit: &'static str,
+    /// The listener, for the log.
+    listener: &'static str,
     /// Counts connections that wait.
     full: IntCounter,
     warned: Mutex<Option<Instant>>,
@@ -28,13 +28,14 @@ struct Inner {
 const EVERY: Duration = Duration::from_secs(60);
 
 impl Slots {
-    /// So many slots; `limit` is what sets that number, and `full` counts the connections that wait for one.
-    pub(in crate::server) fn new(most: usize, limit: &'static str, full: IntCounter) -> Self {
+    /// So many slots of this listener; `full` counts the connections that wait for one, once a minute each.
+    pub(in crate::server) fn new(most: usize, listener: &'static str, full: IntCounter) -> Self {
         let free = Arc::new(Semaphore::new(most));
-        Self(Arc::new(Inner { free, most, limit, full, warned: Mutex::default() }))
+        Self(Arc::new(Inner { free, most, listener, full, warned: Mutex::default() }))
     }
 
-    /// A slot, as soon as there is one. As long as that takes, the server is counted as full once a minute.
+    /// Takes a slot, and waits for one while all are taken. The wait is counted and logged at once and then every minute: an
+    /// alert that looks for increases has to see a server that stays full.
     pub(super) async fn take(&self) -> OwnedSemaphorePermit {
         let free = Arc::clone(&self.0.free);
         if let Ok(slot) = Arc::clone(&free).try_acquire_owned() {
@@ -55,9 +56,9 @@ impl Slots {
         if warned.is_none_or(|at| at.elapsed() >= EVERY) {
             *warned = Some(Instant::now());
             warn!(
+                listener = self.0.listener,
                 connections = self.0.most,
-                limit = self.0.limit,
-                "all connections are taken: new ones wait until another ends"
+                "the connection limit is reached: new connections wait until another ends"
             );
         }
     }

@@ -1,5 +1,8 @@
 //! Calls over gRPC, and its messages as JSON.
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use serde_json::{Map, Value, json};
@@ -57,6 +60,27 @@ pub fn object<M: Message>(name: &str, message: &M) -> Value {
         .skip_default_fields(false);
     let value = message.serialize_with_options(serde_json::value::Serializer, &options).expect("JSON");
     from_proto(value)
+}
+
+/// The status of a call whose body is these very bytes, wherever the answer has it.
+pub async fn call(server: &impl Target, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Status {
+    let socket = tokio::net::TcpStream::connect(server.addresses().api).await.expect("a connection");
+    let (mut client, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket))
+            .await
+            .expect("HTTP/2");
+    let connection = tokio::spawn(connection);
+    let request = axum::http::Request::post(format!("http://x{path}"));
+    let request = request.header("content-type", "application/grpc").header("te", "trailers");
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    let request = request.body(Full::new(Bytes::from(body))).expect("a request");
+    let (head, body) = client.send_request(request).await.expect("an answer").into_parts();
+    let body = body.collect().await.expect("an end");
+    connection.abort();
+    let trailers = body.trailers().cloned().unwrap_or_default();
+    Status::from_header_map(&head.headers)
+        .or_else(|| Status::from_header_map(&trailers))
+        .expect("every call has a status")
 }
 
 /// A failure as HTTP reports it: the status and the error object.
