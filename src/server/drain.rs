@@ -75,7 +75,7 @@ async fn log_streams(server: &Server, end: Instant) {
             info!("stopping: {} left, for at most {left} s", counted(open));
         }
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Whether the log is text for people.
