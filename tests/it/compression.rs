@@ -90,7 +90,7 @@ async fn a_compressed_message_is_bounded_by_what_it_inflates_to() {
 async fn a_compressed_question_without_a_key_is_bounded_by_what_it_inflates_to() {
     let server = start(bare_echo().api_key("123").expect("a key")).await;
     // A field that no message knows, of a megabyte; packed it is one kilobyte.
-    let zeros = [&b"\xfa\x3f\x80\x80\x40"[..], &[0; 1 << 20]].concat();
+    let zeros = [&b"\xfa\x3f\x80\x80\x40"[..], &vec![0; 1 << 20]].concat();
     for path in [
         "/grpc.health.v1.Health/Check",
         "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",

@@ -101,7 +101,7 @@ async fn reflection_knows_every_symbol_by_its_full_name_and_no_other() {
 #[tokio::test]
 async fn a_question_that_is_too_large_or_not_a_message_ends_the_stream_with_our_error() {
     let server = start(bare_echo()).await;
-    let large = [&[0, 0, 0, 0x42, 0x68][..], &[0; 17_000]].concat();
+    let large = [&[0, 0, 0, 0x42, 0x68][..], &vec![0; 17_000]].concat();
     for (question, code, http_status) in [
         (large, Code::ResourceExhausted, 413),
         (b"\0\0\0\0\x03\xff\xff\xff".to_vec(), Code::InvalidArgument, 400),
