@@ -10,7 +10,7 @@ use bytestring::ByteString;
 
 use super::source::Source;
 use super::stop::{Found, StopMatcher, StopSequences};
-use super::{Budget, Delta, FinishReason, Limit, Token, Usage};
+use super::{Budget, Delta, FinishReason, Limit, Run, Token, Usage, tokens};
 use crate::error::ApiError;
 
 /// The bounds of one choice.
@@ -76,23 +76,38 @@ impl RunningChoice {
         }
     }
 
-    /// The next token to send; `None` at the end.
-    pub(super) fn poll_token(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Token, ApiError>>> {
+    /// The next tokens to send, at most `most`; `None` at the end.
+    pub(super) fn poll_run(
+        &mut self,
+        most: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Run, ApiError>>> {
         loop {
             if self.cleared > 0 {
                 self.cleared -= 1;
-                return Poll::Ready(self.ahead.pop_front().map(Ok));
+                return Poll::Ready(self.ahead.pop_front().map(|token| Ok(Run::one(token))));
             }
             if self.end.is_some() {
                 return Poll::Ready(None);
             }
-            match ready!(self.poll_take(cx)) {
-                Some(Ok(token)) if self.stop.is_none() => return Poll::Ready(Some(Ok(token))),
-                Some(Ok(token)) => self.look_for_stop(token),
+            match ready!(self.poll_take(self.room(most), cx)) {
+                Some(Ok(run)) if self.stop.is_none() => return Poll::Ready(Some(Ok(run))),
+                Some(Ok(run)) => self.look_for_stop(Token::new(run.delta)),
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => self.cleared = self.ahead.len(),
             }
         }
+    }
+
+    /// How many of `most` tokens may be taken at once: those that surely are within all bounds, and at least one, which is
+    /// then looked at by itself.
+    fn room(&self, most: usize) -> usize {
+        let Bounds { max_tokens, share, .. } = &self.bounds;
+        let bytes = share.bytes.saturating_sub(self.taken_bytes);
+        if self.stop.is_some() || bytes / tokens::LONGEST < most {
+            return 1;
+        }
+        most.min(max_tokens - self.taken).min(share.tokens - self.taken).max(1)
     }
 
     /// Why the choice ended; valid once [`Self::poll_token`] has returned `None`.
@@ -108,43 +123,43 @@ impl RunningChoice {
         self.source.usage().filter(|_| matches!(self.end, Some(End::Source)) && !self.has_repeated)
     }
 
-    /// Takes one token from the source; at its end or at a bound, sets `end` and returns `None`.
-    fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Token, ApiError>>> {
+    /// Takes at most `most` tokens from the source; at its end or at a bound, sets `end` and returns `None`.
+    fn poll_take(&mut self, most: usize, cx: &mut Context<'_>) -> Poll<Option<Result<Run, ApiError>>> {
         // Read before the limit is checked: a reply that ends exactly there was not cut.
-        let token = loop {
-            match ready!(self.source.poll_token(cx)) {
+        let run = loop {
+            match ready!(self.source.poll_run(most, cx)) {
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                Some(Ok(token)) => break Some(token),
+                Some(Ok(run)) => break Some(run),
                 None if self.goes_on() && self.source.repeat() => self.has_repeated = true,
                 None => break None,
             }
         };
-        self.end = match &token {
+        self.end = match &run {
             None => Some(End::Source),
-            Some(token) => self.limit_before(token).map(|by| End::Cut(FinishReason::Length { by })),
+            Some(run) => self.limit_before(run).map(|by| End::Cut(FinishReason::Length { by })),
         };
         if self.end.is_some() {
             return Poll::Ready(None);
         }
-        if let Some(token) = &token {
-            self.taken += 1;
-            self.taken_bytes += token.delta.text().len();
+        if let Some(run) = &run {
+            self.taken += run.tokens as usize;
+            self.taken_bytes += run.delta.text().len();
         }
-        Poll::Ready(token.map(Ok))
+        Poll::Ready(run.map(Ok))
     }
 
     fn goes_on(&self) -> bool {
         self.taken > 0 && (self.bounds.endless || self.taken < self.bounds.min_tokens)
     }
 
-    /// The limit that leaves no room for one more token, if any.
-    fn limit_before(&self, token: &Token) -> Option<Limit> {
+    /// The limit that leaves no room for `run`, if any.
+    fn limit_before(&self, run: &Run) -> Option<Limit> {
         let Bounds { max_tokens, share, .. } = &self.bounds;
         if self.taken == *max_tokens {
             Some(Limit::Request)
         } else if self.taken == share.tokens {
             Some(Limit::ServerTokens)
-        } else if self.taken_bytes + token.delta.text().len() > share.bytes {
+        } else if self.taken_bytes + run.delta.text().len() > share.bytes {
             Some(Limit::ServerBytes)
         } else {
             None

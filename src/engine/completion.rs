@@ -90,7 +90,7 @@ impl Completion {
             match event? {
                 Event::Started => {}
                 Event::Opened { .. } => completion.choices.push(Choice::new()),
-                Event::Delta { choice, token, .. } => completion.choices[choice].add(token.delta),
+                Event::Delta { choice, run, .. } => completion.choices[choice].add(run.delta),
                 Event::Finished { choice, reason } => completion.choices[choice].finish_reason = reason,
                 Event::Usage(usage) => completion.usage = usage,
             }

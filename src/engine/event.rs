@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::Token;
+use super::Run;
 
 /// One event of a generation, independent of the protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,13 +16,13 @@ pub(crate) enum Event {
         /// Whether it starts with a tool call, and so without text.
         calls: bool,
     },
-    /// One token of a choice.
+    /// Tokens of a choice that are due together.
     Delta {
         /// Index of the choice, from 0.
         choice: usize,
-        /// The token.
-        token: Token,
-        /// When the token was due; `None` without a delay.
+        /// The tokens.
+        run: Run,
+        /// When they were due; `None` without a delay.
         due: Option<Instant>,
     },
     /// A choice is complete.

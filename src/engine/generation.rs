@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::choice::{Bounds, RunningChoice};
 use super::source::Source;
 use super::stop::StopSequences;
-use super::{Delta, Event, GenerationRequest, Schedule, Token, Usage};
+use super::{Delta, Event, GenerationRequest, Run, Schedule, Usage};
 use crate::error::{ApiError, InvalidRequest};
 
 /// The limits of one generation, over all its choices.
@@ -24,10 +24,15 @@ pub(crate) struct Budget {
     pub bytes: usize,
 }
 
+/// Tokens without a delay between them are handled together, up to so many: as chunks they fill about one write.
+const MAX_RUN: usize = 64;
+
 /// The answer to one request: a stream of [`Event`]s that ends with its usage or its first failure.
 pub(crate) struct Generation {
     choices: Vec<Emitter>,
     schedule: Schedule,
+    /// How many tokens of a choice a step has at most.
+    most: usize,
     /// The index of the current token, from 0, and when it was due.
     step: u32,
     due: Option<Instant>,
@@ -47,10 +52,10 @@ enum Phase {
     Done,
 }
 
-/// A choice and its next token.
+/// A choice and its next tokens.
 struct Emitter {
     choice: RunningChoice,
-    next: Option<Result<Token, ApiError>>,
+    next: Option<Result<Run, ApiError>>,
     opened: bool,
     finished: bool,
 }
@@ -101,9 +106,13 @@ impl Generation {
             opened: false,
             finished: false,
         });
+        let choices: Vec<_> = choices.collect();
+        // Several choices take turns, token by token.
+        let most = if choices.len() == 1 && schedule.is_one_step() { MAX_RUN } else { 1 };
         Ok(Self {
-            choices: choices.collect(),
+            choices,
             schedule,
+            most,
             step: 0,
             due: None,
             phase: Phase::Start,
@@ -131,10 +140,11 @@ impl Generation {
 
     /// Finishes a choice without more tokens, before the deadline of the next step.
     fn poll_finish(&mut self, cx: &mut Context<'_>) -> Option<Event> {
+        let most = self.most;
         let open =
             self.choices.iter_mut().enumerate().filter(|(_, choice)| choice.opened && !choice.finished);
         for (choice, emitter) in open {
-            if emitter.poll_next(cx).is_ready() && emitter.next.is_none() {
+            if emitter.poll_next(most, cx).is_ready() && emitter.next.is_none() {
                 return Some(emitter.finish(choice));
             }
         }
@@ -143,22 +153,24 @@ impl Generation {
 
     /// The next event of a choice in this step.
     fn poll_emit(&mut self, choice: usize, cx: &mut Context<'_>) -> Poll<Option<Result<Event, ApiError>>> {
-        let emitter = &mut self.choices[choice];
+        let (most, emitter) = (self.most, &mut self.choices[choice]);
         if emitter.finished {
             self.phase = Phase::Emitting { choice: choice + 1 };
             return Poll::Ready(None);
         }
-        ready!(emitter.poll_next(cx));
+        ready!(emitter.poll_next(most, cx));
         if !emitter.opened {
             emitter.opened = true;
             return Poll::Ready(Some(Ok(Event::Opened { choice, calls: emitter.calls() })));
         }
         self.phase = Phase::Emitting { choice: choice + 1 };
         Poll::Ready(Some(match emitter.next.take() {
-            Some(Ok(token)) => {
-                self.usage.completion_tokens += 1;
-                self.usage.reasoning_tokens += u32::from(matches!(token.delta, Delta::Reasoning(_)));
-                Ok(Event::Delta { choice, token, due: self.due })
+            Some(Ok(run)) => {
+                self.usage.completion_tokens += run.tokens;
+                if matches!(run.delta, Delta::Reasoning(_)) {
+                    self.usage.reasoning_tokens += run.tokens;
+                }
+                Ok(Event::Delta { choice, run, due: self.due })
             }
             Some(Err(error)) => {
                 self.phase = Phase::Done;
@@ -170,17 +182,17 @@ impl Generation {
 }
 
 impl Emitter {
-    /// Ready when `next` is the next token, or `None` because the choice has ended.
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready when `next` is the next tokens, at most `most`, or `None` because the choice has ended.
+    fn poll_next(&mut self, most: usize, cx: &mut Context<'_>) -> Poll<()> {
         if self.next.is_none() {
-            self.next = ready!(self.choice.poll_token(cx));
+            self.next = ready!(self.choice.poll_run(most, cx));
         }
         Poll::Ready(())
     }
 
     /// Whether its next token starts a tool call.
     fn calls(&self) -> bool {
-        matches!(&self.next, Some(Ok(token)) if matches!(token.delta, Delta::Call(_)))
+        matches!(&self.next, Some(Ok(run)) if matches!(run.delta, Delta::Call(_)))
     }
 
     fn finish(&mut self, choice: usize) -> Event {

@@ -29,6 +29,7 @@ pub use request::{
     Tool, ToolCall, ToolChoice,
 };
 pub(crate) use schedule::{Pacing, Schedule};
+pub(crate) use token::Run;
 pub use token::{CallStart, Delta, Segment, Token};
 
 use crate::error::ApiError;

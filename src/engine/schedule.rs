@@ -32,6 +32,11 @@ impl Schedule {
         Self { pacing, start, timer: None }
     }
 
+    /// Whether all tokens are due at the same time.
+    pub(crate) fn is_one_step(&self) -> bool {
+        self.pacing.itl.is_zero()
+    }
+
     /// Ready when token `k` (from 0) is due; returns its deadline, `None` without a delay.
     pub(crate) fn poll_due(&mut self, k: u32, cx: &mut Context<'_>) -> Poll<Option<Instant>> {
         let delay = self.pacing.ttft + self.pacing.itl * k;

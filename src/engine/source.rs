@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
 use super::tokens::Tokens;
-use super::{Body, CallStart, Delta, FinishReason, Piece, Reply, Segment, Token, Usage};
+use super::{Body, CallStart, Delta, FinishReason, Piece, Reply, Run, Segment, Token, Usage};
 use crate::error::ApiError;
 
 /// The tokens of one choice, in order.
@@ -102,22 +102,26 @@ impl Source {
         }
     }
 
-    /// The next token that is not empty; `None` at the end.
-    pub(super) fn poll_token(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Token, ApiError>>> {
-        let token = match &mut self.state {
-            State::Whole(whole) => whole.next(),
+    /// The next tokens, at most `most`, none of them empty; `None` at the end.
+    pub(super) fn poll_run(
+        &mut self,
+        most: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Run, ApiError>>> {
+        let run = match &mut self.state {
+            State::Whole(whole) => whole.run(most),
             State::Again { text, next } => {
                 *next += 1;
-                text.get(*next - 1).map(|text| Token::new(text.clone()))
+                text.get(*next - 1).map(|text| Run::one(Token::new(text.clone())))
             }
             State::Live { .. } => match ready!(self.poll_live(cx)) {
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                Some(Ok(token)) => Some(token),
+                Some(Ok(token)) => Some(Run::one(token)),
                 None => None,
             },
         };
-        self.has_called |= matches!(&token, Some(token) if matches!(token.delta, Delta::Call(_)));
-        Poll::Ready(token.map(Ok))
+        self.has_called |= matches!(&run, Some(run) if matches!(run.delta, Delta::Call(_)));
+        Poll::Ready(run.map(Ok))
     }
 
     fn poll_live(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Token, ApiError>>> {
@@ -180,23 +184,29 @@ impl Iterator for Whole {
     type Item = Token;
 
     fn next(&mut self) -> Option<Token> {
-        loop {
-            if let Some(text) = self.tokens.next() {
-                return Some(Token::new(match self.part {
-                    ReplyPart::Text => Delta::Text(text),
-                    ReplyPart::Reasoning => Delta::Reasoning(text),
-                    ReplyPart::Refusal => Delta::Refusal(text),
-                    ReplyPart::Arguments => Delta::Arguments { call: self.calls - 1, text },
-                }));
-            }
-            if let ControlFlow::Break(end_or_call) = self.begin_segment() {
-                return end_or_call;
-            }
-        }
+        self.run(1).map(|run| Token::new(run.delta))
     }
 }
 
 impl Whole {
+    /// The next tokens of one segment, at most `most`.
+    fn run(&mut self, most: usize) -> Option<Run> {
+        loop {
+            if let Some((text, tokens)) = self.tokens.run(most) {
+                let delta = match self.part {
+                    ReplyPart::Text => Delta::Text(text),
+                    ReplyPart::Reasoning => Delta::Reasoning(text),
+                    ReplyPart::Refusal => Delta::Refusal(text),
+                    ReplyPart::Arguments => Delta::Arguments { call: self.calls - 1, text },
+                };
+                return Some(Run { delta, tokens: u32::try_from(tokens).unwrap_or(u32::MAX) });
+            }
+            if let ControlFlow::Break(end_or_call) = self.begin_segment() {
+                return end_or_call.map(Run::one);
+            }
+        }
+    }
+
     /// Starts the next segment or skips it; breaks with the token that opens a tool call, or at the end.
     fn begin_segment(&mut self) -> ControlFlow<Option<Token>> {
         let Some(segment) = self.segments.get(self.next) else { return ControlFlow::Break(None) };

@@ -213,9 +213,10 @@ proptest! {
         let mut streamed = vec![String::new(); n];
         for event in events {
             match event.expect("no failure") {
-                Event::Delta { choice, token, .. } => {
-                    prop_assert!(!token.delta.text().is_empty());
-                    streamed[choice].push_str(token.delta.text());
+                Event::Delta { choice, run, .. } => {
+                    prop_assert!(!run.delta.text().is_empty());
+                    prop_assert_eq!(run.texts().count(), run.tokens as usize);
+                    streamed[choice].push_str(run.delta.text());
                 }
                 Event::Finished { reason: ended, .. } => prop_assert_eq!(ended, reason),
                 Event::Usage(usage) => prop_assert_eq!(usage, whole.usage),

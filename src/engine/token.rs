@@ -2,7 +2,7 @@
 
 use bytestring::ByteString;
 
-use super::CallKind;
+use super::{CallKind, tokens};
 
 /// One token of a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,33 @@ impl Token {
     /// Whether it adds an empty text.
     pub(super) fn is_empty(&self) -> bool {
         !matches!(self.delta, Delta::Call(_)) && self.delta.text().is_empty()
+    }
+}
+
+/// Tokens of one kind that follow each other, as one.
+///
+/// Tokens that are due together need not be handled one by one: who writes them splits them again, and who adds them up
+/// never does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    /// What they add together.
+    pub delta: Delta,
+    /// How many they are.
+    pub tokens: u32,
+}
+
+impl Run {
+    /// A single token.
+    pub(super) fn one(token: Token) -> Self {
+        Self { delta: token.delta, tokens: 1 }
+    }
+
+    /// The text of each token.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
+        // A single token is what its engine says, however our own tokenizer would split it.
+        let (one, many) =
+            if self.tokens == 1 { (Some(self.delta.text()), "") } else { (None, self.delta.text()) };
+        one.into_iter().chain(tokens::split(many))
     }
 }
 

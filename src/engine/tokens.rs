@@ -11,8 +11,8 @@ use unicode_segmentation::UnicodeSegmentation;
 /// A longer token is split, at a grapheme boundary.
 const MAX_TOKEN_BYTES: usize = 1024;
 
-/// A single grapheme may be longer than that; above this limit it is split between characters.
-const MAX_GRAPHEME_BYTES: usize = 16 * 1024;
+/// A single grapheme may be longer than that; above this limit it is split between characters. So no token is longer.
+pub(super) const LONGEST: usize = 16 * 1024;
 
 /// The tokens of a text, each a slice that shares its buffer.
 #[derive(Clone, Debug)]
@@ -33,26 +33,42 @@ impl Tokens {
     }
 }
 
+impl Tokens {
+    /// The next tokens, joined, and how many they are: at most `most`.
+    pub(crate) fn run(&mut self, most: usize) -> Option<(ByteString, usize)> {
+        let rest = &self.text[self.position..];
+        let (mut length, mut tokens) = (0, 0);
+        for token in split(rest).take(most) {
+            length += token.len();
+            tokens += 1;
+        }
+        self.position += length;
+        (tokens > 0).then(|| (self.text.slice_ref(&rest[..length]), tokens))
+    }
+}
+
 impl Iterator for Tokens {
     type Item = ByteString;
 
     fn next(&mut self) -> Option<ByteString> {
-        let rest = &self.text[self.position..];
-        let length = first_token(rest)?;
-        self.position += length;
-        Some(self.text.slice_ref(&rest[..length]))
+        self.run(1).map(|(token, _)| token)
     }
 }
 
 /// How many tokens `text` has.
 pub fn count(text: &str) -> usize {
+    split(text).count()
+}
+
+/// The tokens of `text`. The same for the text of some tokens, from the first of them to the last, as for the whole: a token
+/// ends where it would with nothing behind it.
+pub(crate) fn split(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
-    std::iter::from_fn(|| {
-        let length = first_token(rest)?;
-        rest = &rest[length..];
-        Some(())
+    std::iter::from_fn(move || {
+        let (token, behind) = rest.split_at(first_token(rest)?);
+        rest = behind;
+        Some(token)
     })
-    .count()
 }
 
 /// The class of a grapheme, which decides where tokens end.
@@ -88,21 +104,54 @@ fn first_token(text: &str) -> Option<usize> {
         length += bytes;
     }
     // Only a token of a single grapheme can be longer.
-    let most = (0..=length.min(MAX_GRAPHEME_BYTES)).rev().find(|end| text.is_char_boundary(*end));
+    let most = (0..=length.min(LONGEST)).rev().find(|end| text.is_char_boundary(*end));
     most.filter(|length| *length > 0)
 }
 
 /// A fast path for most text: the length of a first token of spaces, ASCII letters and digits, unless what follows
 /// may belong to it.
+#[inline]
 fn plain_word(text: &[u8]) -> Option<usize> {
     // Looks no further than one token: a longer word is split, and would be scanned again for each of its tokens.
     let text = &text[..text.len().min(MAX_TOKEN_BYTES + 1)];
-    let spaces = text.iter().take_while(|byte| **byte == b' ').count();
-    let word = text[spaces..].iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+    let length_of = |class: Plain, from: usize| {
+        text[from..].iter().take_while(|byte| PLAIN[usize::from(**byte)] == class).count()
+    };
+    let spaces = length_of(Plain::Space, 0);
+    let word = length_of(Plain::Word, spaces);
     let length = spaces + word;
-    let ends = text.get(length).is_none_or(|next| next.is_ascii() && !matches!(next, b'\'' | b'_'));
+    let ends = text.get(length).is_none_or(|next| PLAIN[usize::from(*next)] != Plain::Unclear);
     (word > 0 && ends && length <= MAX_TOKEN_BYTES).then_some(length)
 }
+
+/// What a byte is to the fast path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Plain {
+    Space,
+    /// An ASCII letter or digit.
+    Word,
+    /// It may belong to a word before it: an apostrophe, `_`, or a part of a character beyond ASCII.
+    Unclear,
+    /// It ends a word.
+    Other,
+}
+
+const PLAIN: [Plain; 256] = {
+    let mut classes = [Plain::Other; 256];
+    let mut byte = 0;
+    while byte < classes.len() {
+        #[expect(clippy::cast_possible_truncation, reason = "an index of 256")]
+        let class = match byte as u8 {
+            b' ' => Plain::Space,
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => Plain::Word,
+            b'\'' | b'_' | 128.. => Plain::Unclear,
+            _ => Plain::Other,
+        };
+        classes[byte] = class;
+        byte += 1;
+    }
+    classes
+};
 
 /// Class and length of the first grapheme of `text`, which must not be empty.
 fn first_grapheme(text: &str) -> (Class, usize) {
@@ -169,6 +218,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// Text of any kind, and of what makes graphemes and tokens hard to find.
+    const TEXTS: &str = "\\PC*|[a-z' \r\n\u{301}\u{200D}👩日가🇨🇭]*";
 
     fn cut(text: &str) -> Vec<String> {
         Tokens::of(text.into()).map(|token| token.to_string()).collect()
@@ -239,7 +291,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn tokens_join_to_the_text_and_cut_no_grapheme(text in "\\PC*|[a-z' \r\n\u{301}\u{200D}👩日가🇨🇭]*") {
+        fn a_run_of_tokens_splits_into_those_tokens_again(text in TEXTS, most in 1_usize..9) {
+            let mut tokens = Tokens::of(text.as_str().into());
+            let whole = cut(&text);
+            let mut found = Vec::new();
+            while let Some((run, count)) = tokens.run(most) {
+                let before = found.len();
+                found.extend(split(&run).map(str::to_owned));
+                prop_assert_eq!(found.len() - before, count);
+            }
+            prop_assert_eq!(found, whole);
+        }
+
+        #[test]
+        fn tokens_join_to_the_text_and_cut_no_grapheme(text in TEXTS) {
             let tokens = cut(&text);
 
             prop_assert_eq!(tokens.concat(), text.clone());

@@ -1,28 +1,47 @@
-//! The messages of a streamed answer, one an event; the status of a failure ends them.
+//! The messages of a streamed answer; the status of a failure ends them.
 
-use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream, StreamExt};
 use tonic::Status;
 
 use crate::service::{Answer, Output, Render, Rendered};
 
-/// A message, or the status that ends the stream.
-pub(super) type Item<M> = Option<Result<M, Status>>;
-
 /// The messages of an answer.
 pub(super) type Items<M> = BoxStream<'static, Result<M, Status>>;
 
-impl<M> Output for Item<M> {
-    fn is_empty(&self) -> bool {
-        self.is_none()
-    }
+/// Messages that are ready together, and the status that ends the stream behind them.
+pub(super) struct Batch<M>(Vec<Result<M, Status>>);
 
-    fn is_full(&self) -> bool {
-        self.is_some()
+impl<M> Default for Batch<M> {
+    fn default() -> Self {
+        Self(Vec::new())
     }
 }
 
-/// The messages that `renderer` makes of `answer`. tonic joins those that are ready together into one frame.
-pub(super) fn items<M: Send + 'static>(answer: Answer, renderer: impl Render<Output = Item<M>>) -> Items<M> {
-    Rendered::new(answer, renderer).filter_map(std::future::ready).boxed()
+impl<M> Batch<M> {
+    /// Adds a message.
+    pub(super) fn push(&mut self, message: M) {
+        self.0.push(Ok(message));
+    }
+
+    /// Ends the stream with a failure.
+    pub(super) fn fail(&mut self, status: Status) {
+        self.0.push(Err(status));
+    }
+}
+
+impl<M> Output for Batch<M> {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// tonic joins what is ready together into one frame, up to 32 KiB: some of these fill it.
+    fn is_full(&self) -> bool {
+        const MOST: usize = 64;
+        self.0.len() >= MOST
+    }
+}
+
+/// The messages that `renderer` makes of `answer`.
+pub(super) fn items<M: Send + 'static>(answer: Answer, renderer: impl Render<Output = Batch<M>>) -> Items<M> {
+    Rendered::new(answer, renderer).flat_map(|batch| stream::iter(batch.0)).boxed()
 }

@@ -9,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::time::ChronoLocal;
 
 use super::console::Console;
+use super::json_lines::JsonLines;
 
 /// How to log.
 #[derive(clap::Args, Clone, Debug)]
@@ -69,7 +70,7 @@ impl Logs {
             let time = ChronoLocal::new("%H:%M:%S%.3f".to_owned());
             logs.with_ansi(wants_colour()).event_format(Console(time)).init();
         } else {
-            logs.json().flatten_event(true).init();
+            logs.event_format(JsonLines).init();
         }
         tokio::spawn(report_left_out(stderr.error_counter()));
         Self { stderr, _worker: worker }

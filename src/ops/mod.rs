@@ -4,6 +4,7 @@
 
 mod console;
 pub(crate) mod exchange;
+mod json_lines;
 pub(crate) mod lifecycle;
 pub(crate) mod limits;
 pub(crate) mod logs;

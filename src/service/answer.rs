@@ -70,8 +70,8 @@ impl Answer {
         let reservation = self.reservation.clone();
         let mut room = 0;
         Completion::collect(self.map(|event| {
-            if let Ok(Event::Delta { token, .. }) = &event {
-                let length = token.delta.text().len();
+            if let Ok(Event::Delta { run, .. }) = &event {
+                let length = run.delta.text().len();
                 if length > room {
                     reservation.hold(length.max(STEP))?;
                     room += length.max(STEP);
@@ -146,16 +146,16 @@ impl Meter {
 
     fn note(&mut self, event: &Event) {
         match event {
-            Event::Delta { choice, due, .. } => self.note_token(*choice, *due),
+            Event::Delta { choice, run, due } => self.note_tokens(*choice, run.tokens, *due),
             Event::Finished { reason: FinishReason::Length { by }, .. } => self.note_cut(*by),
             Event::Usage(usage) => self.usage = *usage,
             Event::Started | Event::Opened { .. } | Event::Finished { .. } => {}
         }
     }
 
-    fn note_token(&mut self, choice: usize, due: Option<Instant>) {
+    fn note_tokens(&mut self, choice: usize, count: u32, due: Option<Instant>) {
         let metrics = self.service.metrics();
-        self.usage.completion_tokens += 1;
+        self.usage.completion_tokens += count;
         if self.ttft.is_none() {
             let ttft = self.exchange.started().elapsed();
             self.ttft = Some(ttft);

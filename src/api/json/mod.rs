@@ -12,6 +12,7 @@ mod visit;
 use std::borrow::Cow;
 use std::fmt;
 
+use memchr::memchr2;
 use serde::de::{Deserializer, IgnoredAny};
 use serde_json::value::RawValue;
 
@@ -408,18 +409,14 @@ impl Kind {
 
 /// Whether all nesting is at most `most` levels deep. serde_json limits the depth only of values that it reads.
 fn is_depth_bounded(text: &str, most: usize) -> bool {
-    let mut depth = 0_usize;
-    let mut in_string = false;
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
+    let bytes = text.as_bytes();
+    let (mut depth, mut at) = (0_usize, 0);
+    while let Some(byte) = bytes.get(at) {
+        at += 1;
         match byte {
-            b'"' => in_string = !in_string,
-            // Skip the escaped character: an escaped quote does not end the string.
-            b'\\' if in_string => {
-                bytes.next();
-            }
-            b'{' | b'[' if !in_string => depth += 1,
-            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            b'"' => at = string_end(bytes, at),
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
             _ => {}
         }
         if depth > most {
@@ -427,4 +424,17 @@ fn is_depth_bounded(text: &str, most: usize) -> bool {
         }
     }
     true
+}
+
+/// Where the string ends whose first character is at `at`: behind its closing quote.
+fn string_end(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(found) = bytes.get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
+        at += found;
+        if bytes[at] == b'"' {
+            return at + 1;
+        }
+        // An escaped quote does not end the string.
+        at += 2;
+    }
+    bytes.len()
 }

@@ -9,10 +9,10 @@ use crate::api::tools::Tools;
 use crate::api::{Read, Validation};
 use crate::engine::{
     Audio, CallKind, CallStart, Choice, Completion, Content, Delta, Event, File, FinishReason, Image,
-    Message, Part, Role, Tool, ToolCall, Usage,
+    Message, Part, Role, Run, Tool, ToolCall, Usage,
 };
 use crate::error::{ApiError, InvalidRequest};
-use crate::grpc::items::Item;
+use crate::grpc::items::Batch;
 use crate::pb;
 use crate::service::Render;
 use crate::simulation::Directives;
@@ -248,28 +248,31 @@ impl ItemRenderer {
         self.item(vec![pb::StreamChoice { index: int32(index), delta: Some(delta), finish_reason }], None)
     }
 
-    /// What a token adds; `None` where a chat does not show it.
-    fn delta(&mut self, choice: usize, delta: Delta) -> Option<pb::Delta> {
-        let plain = pb::Delta::default();
-        Some(match delta {
-            Delta::Text(text) => pb::Delta { content: Some(text.to_string()), ..plain },
-            Delta::Refusal(text) => pb::Delta { refusal: Some(text.to_string()), ..plain },
-            Delta::Reasoning(_) => return None,
+    /// What each of the tokens adds; nothing where a chat does not show it.
+    fn deltas(&mut self, choice: usize, run: &Run) -> Vec<pb::Delta> {
+        let plain = pb::Delta::default;
+        match &run.delta {
+            Delta::Text(_) => {
+                run.texts().map(|text| pb::Delta { content: Some(text.into()), ..plain() }).collect()
+            }
+            Delta::Refusal(_) => {
+                run.texts().map(|text| pb::Delta { refusal: Some(text.into()), ..plain() }).collect()
+            }
+            Delta::Reasoning(_) => Vec::new(),
             Delta::Call(start) => {
-                let CallStart { call, kind, id, name } = *start;
-                self.calls.resize(self.calls.len().max(choice + 1), kind);
-                self.calls[choice] = kind;
-                let begun = call_delta(call, kind, Some(name.to_string()), String::new());
-                pb::Delta {
-                    tool_calls: vec![pb::ToolCallDelta { id: Some(id.to_string()), ..begun }],
-                    ..plain
-                }
+                let CallStart { call, kind, id, name } = &**start;
+                self.calls.resize(self.calls.len().max(choice + 1), *kind);
+                self.calls[choice] = *kind;
+                let begun = call_delta(*call, *kind, Some(name.to_string()), String::new());
+                let begun = pb::ToolCallDelta { id: Some(id.to_string()), ..begun };
+                vec![pb::Delta { tool_calls: vec![begun], ..plain() }]
             }
-            Delta::Arguments { call, text } => {
+            Delta::Arguments { call, .. } => {
                 let kind = self.calls.get(choice).copied().unwrap_or(CallKind::Function);
-                pb::Delta { tool_calls: vec![call_delta(call, kind, None, text.to_string())], ..plain }
+                let more = |text: &str| call_delta(*call, kind, None, text.into());
+                run.texts().map(|text| pb::Delta { tool_calls: vec![more(text)], ..plain() }).collect()
             }
-        })
+        }
     }
 }
 
@@ -286,37 +289,38 @@ fn call_delta(call: u16, kind: CallKind, name: Option<String>, input: String) ->
 }
 
 impl Render for ItemRenderer {
-    type Output = Item<pb::StreamChatCompletionResponse>;
+    type Output = Batch<pb::StreamChatCompletionResponse>;
 
     fn output(&self) -> Self::Output {
-        None
+        Batch::default()
     }
 
-    fn event(&mut self, event: Event, item: &mut Self::Output) {
+    fn event(&mut self, event: Event, items: &mut Self::Output) {
         let unspecified = pb::FinishReason::Unspecified;
-        let message = match event {
+        match event {
             Event::Opened { choice, calls } => {
                 let content = (!calls).then(String::new);
                 let delta = pb::Delta { role: pb::Role::Assistant.into(), content, ..pb::Delta::default() };
-                Some(self.choice(choice, delta, unspecified))
+                items.push(self.choice(choice, delta, unspecified));
             }
-            Event::Delta { choice, token, .. } => {
-                self.delta(choice, token.delta).map(|delta| self.choice(choice, delta, unspecified))
+            Event::Delta { choice, run, .. } => {
+                for delta in self.deltas(choice, &run) {
+                    items.push(self.choice(choice, delta, unspecified));
+                }
             }
             Event::Finished { choice, reason } => {
-                Some(self.choice(choice, pb::Delta::default(), finish_reason(reason)))
+                items.push(self.choice(choice, pb::Delta::default(), finish_reason(reason)));
             }
-            Event::Usage(spent) if self.include_usage => Some(self.item(vec![], Some(usage(spent)))),
-            Event::Started | Event::Usage(_) => None,
-        };
-        *item = message.map(Ok);
+            Event::Usage(spent) if self.include_usage => items.push(self.item(vec![], Some(usage(spent)))),
+            Event::Started | Event::Usage(_) => {}
+        }
     }
 
     /// The end of the stream is its status.
     fn end(&mut self, _: &mut Self::Output) {}
 
-    fn failure(&mut self, error: ApiError, item: &mut Self::Output) {
-        *item = Some(Err(error.into()));
+    fn failure(&mut self, error: ApiError, items: &mut Self::Output) {
+        items.fail(error.into());
     }
 }
 

@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use crate::api::chat::ChatHead;
-use crate::engine::{CallKind, CallStart, Choice, Completion, Delta, Event, FinishReason, ToolCall, Usage};
+use crate::engine::{
+    CallKind, CallStart, Choice, Completion, Delta, Event, FinishReason, Run, ToolCall, Usage,
+};
 use crate::error::ApiError;
 use crate::http::error::ErrorBody;
 use crate::http::sse::{MAX_WRITE, write_json, write_value};
@@ -201,13 +203,18 @@ impl ChunkRenderer {
         frames.extend_from_slice(self.closing);
     }
 
-    fn delta_chunk(&mut self, frames: &mut Vec<u8>, choice: usize, delta: &Delta) {
-        match delta {
-            Delta::Text(text) => self.chunk(frames, choice, None, |frames| {
-                write_field(frames, b"{\"content\":", &**text, b"}");
+    /// A chunk for each of the tokens.
+    fn delta_chunks(&mut self, frames: &mut Vec<u8>, choice: usize, run: &Run) {
+        match &run.delta {
+            Delta::Text(_) => run.texts().for_each(|text| {
+                self.chunk(frames, choice, None, |frames| {
+                    write_field(frames, b"{\"content\":", text, b"}");
+                });
             }),
-            Delta::Refusal(text) => self.chunk(frames, choice, None, |frames| {
-                write_field(frames, b"{\"refusal\":", &**text, b"}");
+            Delta::Refusal(_) => run.texts().for_each(|text| {
+                self.chunk(frames, choice, None, |frames| {
+                    write_field(frames, b"{\"refusal\":", text, b"}");
+                });
             }),
             // Counted in the usage; the API shows none of it in a chat.
             Delta::Reasoning(_) => {}
@@ -220,15 +227,17 @@ impl ChunkRenderer {
                     write_field(frames, b"{\"tool_calls\":[", &call, b"]}");
                 });
             }
-            Delta::Arguments { call, text } => {
+            Delta::Arguments { call, .. } => {
                 let field: &[u8] = match self.calls.get(choice) {
                     Some(CallKind::Custom) => b",\"custom\":{\"input\":",
                     Some(CallKind::Function) | None => b",\"function\":{\"arguments\":",
                 };
-                self.chunk(frames, choice, None, |frames| {
-                    write_field(frames, b"{\"tool_calls\":[{\"index\":", call, field);
-                    write_field(frames, b"", &**text, b"}}]}");
-                });
+                for text in run.texts() {
+                    self.chunk(frames, choice, None, |frames| {
+                        write_field(frames, b"{\"tool_calls\":[{\"index\":", call, field);
+                        write_field(frames, b"", text, b"}}]}");
+                    });
+                }
             }
         }
     }
@@ -260,7 +269,7 @@ impl Render for ChunkRenderer {
                     br#"{"role":"assistant","content":"","refusal":null}"#
                 });
             }),
-            Event::Delta { choice, token, .. } => self.delta_chunk(frames, choice, &token.delta),
+            Event::Delta { choice, run, .. } => self.delta_chunks(frames, choice, &run),
             Event::Finished { choice, reason } => {
                 self.chunk(frames, choice, Some(reason), |delta| delta.extend_from_slice(b"{}"));
             }
