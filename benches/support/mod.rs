@@ -1,4 +1,6 @@
-//! What both benchmarks share: servers in processes of their own, and the plain hyper client that calls them.
+#![allow(dead_code, reason = "each benchmark uses a part of it")]
+
+//! What the benchmarks share: servers in processes of their own, and the plain hyper client that calls them.
 
 use std::error::Error;
 use std::net::SocketAddr;

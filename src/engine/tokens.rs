@@ -114,38 +114,38 @@ fn first_token(text: &str) -> Option<usize> {
 fn plain_word(text: &[u8]) -> Option<usize> {
     // Looks no further than one token: a longer word is split, and would be scanned again for each of its tokens.
     let text = &text[..text.len().min(MAX_TOKEN_BYTES + 1)];
-    let length_of = |class: Plain, from: usize| {
-        text[from..].iter().take_while(|byte| PLAIN[usize::from(**byte)] == class).count()
-    };
-    let spaces = length_of(Plain::Space, 0);
-    let word = length_of(Plain::Word, spaces);
-    let length = spaces + word;
-    let ends = text.get(length).is_none_or(|next| PLAIN[usize::from(*next)] != Plain::Unclear);
-    (word > 0 && ends && length <= MAX_TOKEN_BYTES).then_some(length)
+    let mut length = 0;
+    while length < text.len() && text[length] == b' ' {
+        length += 1;
+    }
+    let spaces = length;
+    while length < text.len() && PLAIN[usize::from(text[length])] == Plain::Word {
+        length += 1;
+    }
+    let ends = length == text.len() || PLAIN[usize::from(text[length])] != Plain::Unclear;
+    (length > spaces && ends && length <= MAX_TOKEN_BYTES).then_some(length)
 }
 
 /// What a byte is to the fast path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Plain {
-    Space,
     /// An ASCII letter or digit.
     Word,
     /// It may belong to a word before it: an apostrophe, `_`, or a part of a character beyond ASCII.
     Unclear,
     /// It ends a word.
-    Other,
+    End,
 }
 
 const PLAIN: [Plain; 256] = {
-    let mut classes = [Plain::Other; 256];
+    let mut classes = [Plain::End; 256];
     let mut byte = 0;
     while byte < classes.len() {
         #[expect(clippy::cast_possible_truncation, reason = "an index of 256")]
         let class = match byte as u8 {
-            b' ' => Plain::Space,
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => Plain::Word,
             b'\'' | b'_' | 128.. => Plain::Unclear,
-            _ => Plain::Other,
+            _ => Plain::End,
         };
         classes[byte] = class;
         byte += 1;

@@ -63,6 +63,19 @@ pub(super) fn write_value(frames: &mut Vec<u8>, value: &(impl Serialize + ?Sized
         .expect("strings, numbers and our own types are JSON, and a Vec takes all bytes");
 }
 
+/// Appends `text` as a JSON string that is one line to every client.
+#[inline]
+pub(super) fn write_text(frames: &mut Vec<u8>, text: &str) {
+    let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\');
+    if is_plain {
+        frames.push(b'"');
+        frames.extend_from_slice(text.as_bytes());
+        frames.push(b'"');
+    } else {
+        write_value(frames, text);
+    }
+}
+
 /// Compact JSON without the line ends of Unicode: clients that split lines as Unicode does would cut an event in two.
 struct OneLine;
 

@@ -8,34 +8,21 @@ use crate::engine::{
 };
 use crate::error::ApiError;
 use crate::http::error::ErrorBody;
-use crate::http::sse::{MAX_WRITE, write_json, write_value};
+use crate::http::sse::{MAX_WRITE, write_json, write_text, write_value};
 use crate::service::Render;
 
-/// What every object of one answer begins with, in the API's order.
+/// The API's chat completion object. A chunk of a stream begins with the same fields, up to its choices.
 #[derive(Serialize)]
-struct Envelope {
+pub(super) struct ChatCompletion {
     id: String,
     object: &'static str,
     created: i64,
     model: String,
     service_tier: String,
     system_fingerprint: &'static str,
-}
-
-impl Envelope {
-    fn new(head: ChatHead, object: &'static str) -> Self {
-        let ChatHead { id, created, model, service_tier, system_fingerprint } = head;
-        Self { id, object, created, model, service_tier, system_fingerprint }
-    }
-}
-
-/// The API's chat completion object.
-#[derive(Serialize)]
-pub(super) struct ChatCompletion {
-    #[serde(flatten)]
-    envelope: Envelope,
     choices: Vec<ChoiceObject>,
-    usage: UsageObject,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<UsageObject>,
 }
 
 #[derive(Serialize)]
@@ -87,10 +74,16 @@ impl ChatCompletion {
     /// The object for a whole answer.
     pub(super) fn new(head: ChatHead, completion: Completion) -> Self {
         Self {
-            envelope: Envelope::new(head, "chat.completion"),
             choices: completion.choices.into_iter().enumerate().map(ChoiceObject::new).collect(),
-            usage: completion.usage.into(),
+            usage: Some(completion.usage.into()),
+            ..Self::empty(head, "chat.completion")
         }
+    }
+
+    fn empty(head: ChatHead, object: &'static str) -> Self {
+        let ChatHead { id, created, model, service_tier, system_fingerprint } = head;
+        let (choices, usage) = (Vec::new(), None);
+        Self { id, object, created, model, service_tier, system_fingerprint, choices, usage }
     }
 }
 
@@ -170,13 +163,18 @@ pub(super) struct ChunkRenderer {
     calls: Vec<CallKind>,
 }
 
+/// What follows the delta of a choice that goes on.
+const CHOICE_END: &[u8] = b",\"logprobs\":null,\"finish_reason\":null}";
+
+/// What a chunk has around a text without escapes, beside what all chunks have.
+const QUOTES_AND_BRACE: usize = 3;
+
 impl ChunkRenderer {
     /// A renderer for the chunks of one answer.
     pub(super) fn new(head: ChatHead, include_usage: bool) -> Self {
         let mut opening = Vec::with_capacity(256);
-        write_json(&mut opening, &Envelope::new(head, "chat.completion.chunk"));
-        opening.truncate(opening.len() - b"}\n\n".len());
-        opening.extend_from_slice(b",\"choices\":[");
+        write_json(&mut opening, &ChatCompletion::empty(head, "chat.completion.chunk"));
+        opening.truncate(opening.len() - b"]}\n\n".len());
         let closing: &[u8] = if include_usage { b"],\"usage\":null}\n\n" } else { b"]}\n\n" };
         Self { opening, closing, include_usage, calls: Vec::new() }
     }
@@ -194,28 +192,20 @@ impl ChunkRenderer {
         write_value(frames, &choice);
         frames.extend_from_slice(b",\"delta\":");
         write_delta(frames);
-        frames.extend_from_slice(b",\"logprobs\":null,\"finish_reason\":");
         match finish_reason {
-            None => frames.extend_from_slice(b"null"),
-            Some(reason) => write_value(frames, spelled(reason)),
+            None => frames.extend_from_slice(CHOICE_END),
+            Some(reason) => {
+                write_field(frames, b",\"logprobs\":null,\"finish_reason\":", spelled(reason), b"}");
+            }
         }
-        frames.push(b'}');
         frames.extend_from_slice(self.closing);
     }
 
     /// A chunk for each of the tokens.
     fn delta_chunks(&mut self, frames: &mut Vec<u8>, choice: usize, run: &Run) {
         match &run.delta {
-            Delta::Text(_) => run.texts().for_each(|text| {
-                self.chunk(frames, choice, None, |frames| {
-                    write_field(frames, b"{\"content\":", text, b"}");
-                });
-            }),
-            Delta::Refusal(_) => run.texts().for_each(|text| {
-                self.chunk(frames, choice, None, |frames| {
-                    write_field(frames, b"{\"refusal\":", text, b"}");
-                });
-            }),
+            Delta::Text(_) => self.text_chunks(frames, choice, b"{\"content\":", run),
+            Delta::Refusal(_) => self.text_chunks(frames, choice, b"{\"refusal\":", run),
             // Counted in the usage; the API shows none of it in a chat.
             Delta::Reasoning(_) => {}
             Delta::Call(start) => {
@@ -242,6 +232,23 @@ impl ChunkRenderer {
         }
     }
 
+    /// A chunk for each of the tokens, in a delta that begins with `before`. What is around their texts is the same for all.
+    fn text_chunks(&self, frames: &mut Vec<u8>, choice: usize, before: &[u8], run: &Run) {
+        let start = frames.len();
+        self.chunk(frames, choice, None, |frames| frames.extend_from_slice(before));
+        let text_at = frames.len() - CHOICE_END.len() - self.closing.len();
+        let around = frames.split_off(start);
+        let (opening, closing) = around.split_at(text_at - start);
+        let tokens = usize::try_from(run.tokens).unwrap_or(usize::MAX);
+        frames.reserve(tokens * (around.len() + QUOTES_AND_BRACE) + run.delta.text().len());
+        for text in run.texts() {
+            frames.extend_from_slice(opening);
+            write_text(frames, text);
+            frames.push(b'}');
+            frames.extend_from_slice(closing);
+        }
+    }
+
     fn usage_chunk(&self, frames: &mut Vec<u8>, usage: Usage) {
         frames.extend_from_slice(&self.opening);
         write_field(frames, b"],\"usage\":", &UsageObject::from(usage), b"}\n\n");
@@ -258,8 +265,8 @@ impl Render for ChunkRenderer {
 
     fn event(&mut self, event: Event, frames: &mut Vec<u8>) {
         if !frames.is_empty() && frames.len() < MAX_WRITE {
-            // Events that are ready together: many more may follow.
-            frames.reserve(MAX_WRITE - frames.len());
+            // Events that are ready together: many more may follow, of which the last may go beyond.
+            frames.reserve(MAX_WRITE + MAX_WRITE / 4 - frames.len());
         }
         match event {
             Event::Opened { choice, calls } => self.chunk(frames, choice, None, |delta| {
