@@ -77,7 +77,11 @@ fn compare(committed: &Counts, counted: &Counts) -> Outcome<()> {
         writeln!(table, "other versions than the committed counts have, so none of them fails:")?;
         writeln!(table, "  {:?}\n  {:?}", committed.versions, counted.versions)?;
     }
-    writeln!(table, "{:<24} {:>12} {:>10} {:>8} {:>12}", "a request", "instructions", "committed", "", "allocations")?;
+    writeln!(
+        table,
+        "{:<24} {:>12} {:>10} {:>8} {:>12}",
+        "a request", "instructions", "committed", "", "allocations"
+    )?;
     let mut grown = Vec::new();
     for scenario in scenarios()? {
         let (name, now) = (scenario.name, counted.requests[scenario.name]);
@@ -90,7 +94,9 @@ fn compare(committed: &Counts, counted: &Counts) -> Outcome<()> {
         )?;
         let allowed = |count: u64| count + count * scenario.tolerance / 100;
         // An allocation more or less is a matter of rounding.
-        if now.instructions > allowed(before.instructions) || now.allocations > allowed(before.allocations) + 1 {
+        if now.instructions > allowed(before.instructions)
+            || now.allocations > allowed(before.allocations) + 1
+        {
             grown.push(name);
         }
     }
@@ -110,7 +116,16 @@ async fn count_all(folder: &Path) -> Outcome<Counts> {
         let mut command = Command::new("valgrind");
         command.arg("--tool=callgrind").arg(format!("--callgrind-out-file={}", dumps.display()));
         command.arg(env!("CARGO_BIN_EXE_tokenecho"));
-        command.args(["--port", port, "--grpc-port", "off", "--admin-port", "off", "--api-key", support::KEY]);
+        command.args([
+            "--port",
+            port,
+            "--grpc-port",
+            "off",
+            "--admin-port",
+            "off",
+            "--api-key",
+            support::KEY,
+        ]);
         command.args(["--log-format", "json", "--ttft", "0", "--itl", "0", "--reply-prefix", ""]);
         command.env("TOKIO_WORKER_THREADS", "1").env("RUST_LOG", "info");
         command.env("GLIBC_TUNABLES", "glibc.cpu.hwcaps=-AVX2,-AVX512F,-AVX512VL,-ERMS,-FSRM");
@@ -131,8 +146,10 @@ async fn count_all(folder: &Path) -> Outcome<Counts> {
             client.send(&request).await?;
         }
         let Count { instructions, allocations } = dumper.dump()?;
-        let count =
-            Count { instructions: instructions / repeats, allocations: (allocations + repeats / 2) / repeats };
+        let count = Count {
+            instructions: instructions / repeats,
+            allocations: (allocations + repeats / 2) / repeats,
+        };
         requests.insert(name.to_owned(), count);
     }
     Ok(Counts { versions: vec![version("rustc")?, version("valgrind")?, version("ldd")?], requests })
@@ -160,7 +177,8 @@ impl Dumper {
         }
         self.taken += 1;
         let text = fs::read_to_string(format!("{}.{}", self.dumps.display(), self.taken))?;
-        let totals = text.lines().find_map(|line| line.strip_prefix("totals: ")).ok_or("a dump without totals")?;
+        let totals =
+            text.lines().find_map(|line| line.strip_prefix("totals: ")).ok_or("a dump without totals")?;
         Ok(Count { instructions: totals.trim().parse()?, allocations: allocations(&text) })
     }
 }
@@ -266,8 +284,11 @@ fn http(count: usize, streamed: bool, key: &str, fields: &str) -> Outcome<Reques
 fn grpc(kind: &str, count: usize) -> Outcome<Request<Full<Bytes>>> {
     let content = Some(chat_message::Content::Text(words(count)));
     let message = ChatMessage { role: Role::User.into(), content, ..ChatMessage::default() };
-    let request =
-        CreateChatCompletionRequest { model: Some("gpt-4o".into()), messages: vec![message], ..Default::default() };
+    let request = CreateChatCompletionRequest {
+        model: Some("gpt-4o".into()),
+        messages: vec![message],
+        ..Default::default()
+    };
     let encoded = request.encode_to_vec();
     let body = [&[0][..], &u32::try_from(encoded.len())?.to_be_bytes(), &encoded].concat();
     let path = format!("http://localhost/tokenecho.v1.ChatService/{kind}ChatCompletion");

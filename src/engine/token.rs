@@ -44,7 +44,7 @@ impl Run {
 
     /// The text of each token.
     pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
-        // A single token is what its engine says, however our own tokenizer would split it.
+        // An engine may join words in a token of its own, which stays one.
         let (one, many) =
             if self.tokens == 1 { (Some(self.delta.text()), "") } else { (None, self.delta.text()) };
         one.into_iter().chain(tokens::split(many))

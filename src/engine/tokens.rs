@@ -82,10 +82,14 @@ enum Class {
 }
 
 /// The length in bytes of the first token of `text`.
+#[inline]
 fn first_token(text: &str) -> Option<usize> {
-    if let Some(length) = plain_word(text.as_bytes()) {
-        return Some(length);
-    }
+    plain_word(text.as_bytes()).or_else(|| any_token(text))
+}
+
+/// The same for text of any kind; apart, so that the fast path stays small enough to be inlined.
+#[inline(never)]
+fn any_token(text: &str) -> Option<usize> {
     let mut run: Option<Class> = None;
     let mut length = 0;
     while length < text.len() {

@@ -55,8 +55,10 @@ pub(crate) trait Streamed: Message {
 
 impl Streamed for pb::StreamChatCompletionResponse {
     fn head(&self) -> Option<Vec<u8>> {
-        let head = Self { choices: Vec::new(), usage: None, ..self.clone() };
-        (!self.id.is_empty()).then(|| head.encode_to_vec())
+        if self.id.is_empty() {
+            return None;
+        }
+        Some(Self { choices: Vec::new(), usage: None, ..self.clone() }.encode_to_vec())
     }
 }
 

@@ -23,6 +23,11 @@ impl<M> Batch<M> {
         self.0.push(Ok(message));
     }
 
+    /// Makes room for so many messages more.
+    pub(super) fn reserve(&mut self, messages: usize) {
+        self.0.reserve(messages);
+    }
+
     /// Ends the stream with a failure.
     pub(super) fn fail(&mut self, status: Status) {
         self.0.push(Err(status));

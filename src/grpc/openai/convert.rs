@@ -304,7 +304,9 @@ impl Render for ItemRenderer {
                 items.push(self.choice(choice, delta, unspecified));
             }
             Event::Delta { choice, run, .. } => {
-                for delta in self.deltas(choice, &run) {
+                let deltas = self.deltas(choice, &run);
+                items.reserve(deltas.len());
+                for delta in deltas {
                     items.push(self.choice(choice, delta, unspecified));
                 }
             }

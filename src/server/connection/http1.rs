@@ -9,7 +9,9 @@ use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
 use axum::http::{Request, Response};
-use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
@@ -86,16 +88,29 @@ where
     builder.timer(TokioTimer::new()).header_read_timeout(limits.idle_timeout);
     builder.max_header_size(MAX_HEAD).max_buf_size(SEND_BUFFER);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(io), answer));
-    let mut leaving = pin!(leaving(&state).fuse());
+    // Polled only when one of them is woken: a paced stream wakes its connection for every token.
+    let mut watchers = FuturesUnordered::<BoxFuture<'_, Watched>>::new();
+    watchers.push(state.stall.stalled(limits.reader_timeout).map(|()| Watched::Stalled).boxed());
+    watchers.push(leaving(&state).map(|()| Watched::Leaving).boxed());
     loop {
         tokio::select! {
             // The connection first: it reads what has arrived, and `leaving` has to know of a head among that.
             biased;
             ended = connection.as_mut() => return Ok(ended?),
-            () = state.stall.stalled(limits.reader_timeout) => return Err("its client read nothing".into()),
-            () = &mut leaving => connection.as_mut().graceful_shutdown(),
+            Some(watched) = watchers.next() => match watched {
+                Watched::Stalled => return Err("its client read nothing".into()),
+                Watched::Leaving => connection.as_mut().graceful_shutdown(),
+            },
         }
     }
+}
+
+/// What ends a connection from outside.
+enum Watched {
+    /// Its client has read nothing for too long.
+    Stalled,
+    /// It is old, or the server closes.
+    Leaving,
 }
 
 async fn answer(
