@@ -85,7 +85,7 @@ impl Row {
             _ => format!("{}–{}", short(least), short(greatest)),
         };
         let [tokenecho, bare, ratio] =
-            [&self.tokenecho, &self.bare, &ratios].map(|values| short(quantile(values, 0.5)));
+            [&self.tokenecho, &self.bare, &ratios].map(|values| short(median(values)));
         format!("{measure:<32} {load:>18} {tokenecho:>12} {bare:>12}  {unit:<11} {ratio:>6}  {spread}")
     }
 }
@@ -98,6 +98,14 @@ fn short(value: f64) -> String {
         _ if value.abs() >= 10.0 => format!("{value:.1}"),
         _ => format!("{value:.2}"),
     }
+}
+
+/// The middle value, or the mean of both; NaN without any.
+fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
+    f64::midpoint(at(values.len().saturating_sub(1) / 2), at(values.len() / 2))
 }
 
 /// The value below which that share of the values lies; NaN without any.
