@@ -6,13 +6,14 @@
 //! valgrind, and on the string functions that glibc picks for the processor, which are pinned here as far as glibc allows. So a
 //! count that has grown fails the run only where the versions are those of the committed counts.
 
-mod support;
-
 use std::collections::BTreeMap;
-use std::fs;
+use std::error::Error;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use std::{fs, net};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -23,8 +24,13 @@ use prost::Message;
 use serde::{Deserialize, Serialize};
 use tokenecho::pb::{ChatMessage, CreateChatCompletionRequest, Role, chat_message};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
 
-use support::{Outcome, Server};
+/// The benchmark ends at its first failure and reports it.
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+/// The key that the server accepts.
+const KEY: &str = "123";
 
 const COMMITTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.json");
 
@@ -52,7 +58,8 @@ struct Scenario {
 
 #[tokio::main]
 async fn main() -> Outcome<()> {
-    if !support::is_bench() {
+    // `cargo test --all-targets` starts it too, to see that it links.
+    if !std::env::args().any(|argument| argument == "--bench") {
         return Ok(());
     }
     let folder = std::env::temp_dir().join(format!("tokenecho-instructions-{}", std::process::id()));
@@ -111,41 +118,19 @@ fn compare(committed: &Counts, counted: &Counts) -> Outcome<()> {
 }
 
 async fn count_all(folder: &Path) -> Outcome<Counts> {
-    let dumps = folder.join("dump");
-    let server = Server::start(|port| {
-        let mut command = Command::new("valgrind");
-        command.arg("--tool=callgrind").arg(format!("--callgrind-out-file={}", dumps.display()));
-        command.arg(env!("CARGO_BIN_EXE_tokenecho"));
-        command.args([
-            "--port",
-            port,
-            "--grpc-port",
-            "off",
-            "--admin-port",
-            "off",
-            "--api-key",
-            support::KEY,
-        ]);
-        command.args(["--log-format", "json", "--ttft", "0", "--itl", "0", "--reply-prefix", ""]);
-        command.env("TOKIO_WORKER_THREADS", "1").env("RUST_LOG", "info");
-        command.env("GLIBC_TUNABLES", "glibc.cpu.hwcaps=-AVX2,-AVX512F,-AVX512VL,-ERMS,-FSRM");
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        command
-    })
-    .await?;
-    let mut dumper = Dumper { process: server.id(), dumps, taken: 0 };
+    let mut server = Server::start(folder).await?;
     let mut requests = BTreeMap::new();
     for Scenario { name, repeats, request, .. } in scenarios()? {
-        let mut client = Client::connect(&server, &request).await?;
+        let mut client = Client::connect(server.address, &request).await?;
         // Buffers grow and caches fill at first.
         for _ in 0..repeats.div_ceil(4) {
             client.send(&request).await?;
         }
-        dumper.dump()?;
+        server.dump()?;
         for _ in 0..repeats {
             client.send(&request).await?;
         }
-        let Count { instructions, allocations } = dumper.dump()?;
+        let Count { instructions, allocations } = server.dump()?;
         let count = Count {
             instructions: instructions / repeats,
             allocations: (allocations + repeats / 2) / repeats,
@@ -161,25 +146,62 @@ fn version(program: &str) -> Outcome<String> {
     Ok(String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned())
 }
 
-/// Takes dumps of a running server.
-struct Dumper {
-    process: u32,
+/// A server under callgrind, which is killed when this value is dropped.
+struct Server {
+    child: Child,
+    address: SocketAddr,
     dumps: PathBuf,
-    taken: u32,
+    dumped: u32,
 }
 
-impl Dumper {
+impl Server {
+    async fn start(folder: &Path) -> Outcome<Self> {
+        const PATIENCE: Duration = Duration::from_secs(60);
+        // Another process is unlikely to take the port between the end of this listener and the start of the server's.
+        let address = net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
+        let dumps = folder.join("dump");
+        let mut command = Command::new("valgrind");
+        command.arg("--tool=callgrind").arg(format!("--callgrind-out-file={}", dumps.display()));
+        command.arg(env!("CARGO_BIN_EXE_tokenecho")).arg(format!("--port={}", address.port()));
+        command.args(["--grpc-port", "off", "--admin-port", "off", "--api-key", KEY]);
+        command.args(["--log-format", "json", "--ttft", "0", "--itl", "0", "--reply-prefix", ""]);
+        command.env("TOKIO_WORKER_THREADS", "1").env("RUST_LOG", "info");
+        command.env("GLIBC_TUNABLES", "glibc.cpu.hwcaps=-AVX2,-AVX512F,-AVX512VL,-ERMS,-FSRM");
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let child = child.map_err(|error| format!("valgrind: {error} (apt-get install valgrind)"))?;
+        let mut server = Self { child, address, dumps, dumped: 0 };
+        let begun = Instant::now();
+        while TcpStream::connect(address).await.is_err() {
+            if let Some(status) = server.child.try_wait()? {
+                return Err(format!("the server ended at its start, {status}").into());
+            }
+            if begun.elapsed() > PATIENCE {
+                return Err("the server did not start".into());
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        Ok(server)
+    }
+
     /// What has been counted since the last dump.
     fn dump(&mut self) -> Outcome<Count> {
-        let dumped = Command::new("callgrind_control").args(["-d", &self.process.to_string()]).output()?;
+        let dumped = Command::new("callgrind_control").args(["-d", &self.child.id().to_string()]).output()?;
         if !dumped.status.success() {
             return Err(format!("callgrind_control: {}", String::from_utf8_lossy(&dumped.stderr)).into());
         }
-        self.taken += 1;
-        let text = fs::read_to_string(format!("{}.{}", self.dumps.display(), self.taken))?;
+        self.dumped += 1;
+        let text = fs::read_to_string(format!("{}.{}", self.dumps.display(), self.dumped))?;
         let totals =
             text.lines().find_map(|line| line.strip_prefix("totals: ")).ok_or("a dump without totals")?;
         Ok(Count { instructions: totals.trim().parse()?, allocations: allocations(&text) })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It fails only if the server is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -210,8 +232,8 @@ enum Client {
 }
 
 impl Client {
-    async fn connect(server: &Server, request: &Request<Full<Bytes>>) -> Outcome<Self> {
-        let socket = TcpStream::connect(server.address).await?;
+    async fn connect(address: SocketAddr, request: &Request<Full<Bytes>>) -> Outcome<Self> {
+        let socket = TcpStream::connect(address).await?;
         socket.set_nodelay(true)?;
         let io = TokioIo::new(socket);
         if request.uri().authority().is_some() {
@@ -244,13 +266,13 @@ impl Client {
 
 fn scenarios() -> Outcome<Vec<Scenario>> {
     let often = |name, request| Scenario { name, repeats: 200, tolerance: 3, request };
-    let chat = |words, streamed| http(words, streamed, support::KEY, "");
+    let chat = |words, streamed| http(words, streamed, KEY, "");
     // How often a paced stream is polled depends on the clock.
     let paced = Scenario {
         name: "paced stream, 64 words",
         repeats: 8,
         tolerance: 10,
-        request: http(64, true, support::KEY, r#","simulation":{"itl":"5ms"}"#)?,
+        request: http(64, true, KEY, r#","simulation":{"itl":"5ms"}"#)?,
     };
     Ok(vec![
         often("unary, 64 words", chat(64, false)?),
@@ -262,7 +284,7 @@ fn scenarios() -> Outcome<Vec<Scenario>> {
         often("gRPC stream, 64 words", grpc("Stream", 64)?),
         often("gRPC stream, 640 words", grpc("Stream", 640)?),
         often("refused key", http(64, false, "wrong", "")?),
-        often("bad request", http(1, false, support::KEY, r#","n":0"#)?),
+        often("bad request", http(1, false, KEY, r#","n":0"#)?),
         paced,
     ])
 }
@@ -292,6 +314,6 @@ fn grpc(kind: &str, count: usize) -> Outcome<Request<Full<Bytes>>> {
     let encoded = request.encode_to_vec();
     let body = [&[0][..], &u32::try_from(encoded.len())?.to_be_bytes(), &encoded].concat();
     let path = format!("http://localhost/tokenecho.v1.ChatService/{kind}ChatCompletion");
-    let request = Request::post(path).header("authorization", format!("Bearer {}", support::KEY));
+    let request = Request::post(path).header("authorization", format!("Bearer {KEY}"));
     Ok(request.header("content-type", "application/grpc").header("te", "trailers").body(Full::from(body))?)
 }
