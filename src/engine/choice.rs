@@ -110,7 +110,7 @@ impl RunningChoice {
         most.min(max_tokens - self.taken).min(share.tokens - self.taken).max(1)
     }
 
-    /// Why the choice ended; valid once [`Self::poll_token`] has returned `None`.
+    /// Why the choice ended; valid once [`Self::poll_run`] has returned `None`.
     pub(super) fn finish(&self) -> FinishReason {
         match self.end {
             Some(End::Cut(reason)) => reason,

@@ -9,12 +9,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use tokio::time::Instant;
 
 use crate::engine::Usage;
 use crate::error::{ApiError, Facts, shown};
 use crate::route::Route;
+use crate::units;
+
+/// The header with a request's id.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// One request and its answer; clones are the same exchange.
 #[derive(Clone)]
@@ -259,9 +263,9 @@ pub(crate) fn client_left() -> StatusCode {
 fn request_id(headers: &HeaderMap) -> HeaderValue {
     let is_sane =
         |id: &&HeaderValue| (1..=128).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic);
-    let sane = headers.get("x-request-id").filter(is_sane);
+    let sane = headers.get(REQUEST_ID).filter(is_sane);
     let id = sane.map_or_else(
-        || HeaderValue::try_from(format!("req_{:032x}", rand::random::<u128>())),
+        || HeaderValue::try_from(format!("req_{}", units::hex(rand::random()))),
         |id| HeaderValue::from_bytes(id.as_bytes()),
     );
     id.expect("both are visible ASCII")
@@ -269,7 +273,9 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
 
 /// The trace id of a W3C `traceparent` (`00-TRACE-SPAN-FLAGS`).
 fn trace_id(headers: &HeaderMap) -> Option<String> {
-    let id = headers.get("traceparent")?.to_str().ok()?.split('-').nth(1)?;
+    const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+    let id = headers.get(TRACEPARENT)?.to_str().ok()?.split('-').nth(1)?;
     let is_id = id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit());
     is_id.then(|| id.to_owned())
 }

@@ -22,13 +22,12 @@ use super::routing::Routes;
 use crate::auth::ApiKeys;
 use crate::error::ApiError;
 use crate::ops::RequestLog;
-use crate::ops::exchange::{AnswerStatus, Exchange, Observer, client_left};
+use crate::ops::exchange::{AnswerStatus, Exchange, Observer, REQUEST_ID, client_left};
 use crate::ops::memory::Reservation;
 use crate::route::{Dialect, Protocol};
 use crate::service::{Call, Service};
 use crate::{grpc, http};
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const APPLIED: HeaderName = HeaderName::from_static("x-mock-applied");
 
 /// What answers the requests of a listener; clones are the same.

@@ -30,7 +30,13 @@ fn has_one_valid_host(headers: &HeaderMap) -> bool {
 /// A host, which may be empty, with an optional port and no userinfo.
 fn is_valid(host: &HeaderValue) -> bool {
     let bytes = host.as_bytes();
-    if bytes.is_empty() {
+    // Most are a name or an address, with a short port or none: nothing in them can be wrong.
+    let (name, port) = match bytes.iter().rposition(|byte| *byte == b':') {
+        Some(at) => (&bytes[..at], &bytes[at + 1..]),
+        None => (bytes, &[][..]),
+    };
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    if name.iter().all(is_plain) && port.len() <= 4 && port.iter().all(u8::is_ascii_digit) {
         return true;
     }
     // An empty host with a port, such as `:80`, is not an authority to the library.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderName};
 
 use crate::error::{InvalidRequest, shown};
 use crate::units;
@@ -39,6 +39,10 @@ impl Place {
     }
 }
 
+const TTFT_HEADER: HeaderName = HeaderName::from_static("x-mock-ttft");
+const ITL_HEADER: HeaderName = HeaderName::from_static("x-mock-itl");
+const STATUS_HEADER: HeaderName = HeaderName::from_static("x-mock-status");
+
 impl Directives {
     /// Reads `x-mock-ttft`, `x-mock-itl` and `x-mock-status`.
     ///
@@ -46,25 +50,22 @@ impl Directives {
     /// A value that is not a duration, or not the status of a failure (400 to 599), or a repeated header; `param` is
     /// the header.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Result<Self, InvalidRequest> {
-        let text = |name: &str| -> Result<Option<&str>, InvalidRequest> {
+        let text = |name: &HeaderName| -> Result<Option<&str>, InvalidRequest> {
             let mut values = headers.get_all(name).iter();
             let Some(value) = values.next() else { return Ok(None) };
             if values.next().is_some() {
-                return Err(invalid(name, "…", "one value"));
+                return Err(invalid(name.as_str(), "…", "one value"));
             }
-            value.to_str().map(Some).map_err(|_| invalid(name, "…", "plain ASCII"))
+            value.to_str().map(Some).map_err(|_| invalid(name.as_str(), "…", "plain ASCII"))
         };
-        let status = match text("x-mock-status")? {
-            None => None,
-            Some(digits) => Some(status(
-                "x-mock-status",
-                code(digits).ok_or_else(|| invalid("x-mock-status", digits, STATUS))?,
-            )?),
+        let read_status = |digits: &str| {
+            let code = code(digits).ok_or_else(|| invalid(STATUS_HEADER.as_str(), digits, STATUS))?;
+            status(STATUS_HEADER.as_str(), code)
         };
         Ok(Self {
-            ttft: delay("x-mock-ttft", text("x-mock-ttft")?)?,
-            itl: delay("x-mock-itl", text("x-mock-itl")?)?,
-            status,
+            ttft: delay(TTFT_HEADER.as_str(), text(&TTFT_HEADER)?)?,
+            itl: delay(ITL_HEADER.as_str(), text(&ITL_HEADER)?)?,
+            status: text(&STATUS_HEADER)?.map(read_status).transpose()?,
             ignored: None,
         })
     }
