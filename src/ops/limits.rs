@@ -122,7 +122,7 @@ pub struct ConnectionLimits {
 
     /// Age at which a connection is closed, give or take a tenth; 0 for no limit
     ///
-    /// Over it: GOAWAY or `connection: close`; open streams finish. Spreads clients over the pods behind an L4
+    /// Over it: GOAWAY or `connection: close`; open requests run to their end. Spreads clients over the pods behind an L4
     /// balancer. Example: --max-connection-age 5m
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration, hide_short_help = true)]
     pub max_connection_age: Duration,
