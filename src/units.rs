@@ -55,12 +55,6 @@ pub(crate) fn spaced(duration: Duration) -> String {
     spaced
 }
 
-/// Writes an id as 32 hexadecimal digits. In two halves, because the formatter is slow with 128 bits.
-pub(crate) fn hex(id: u128) -> String {
-    let half = |shift: u32| u64::try_from((id >> shift) & u128::from(u64::MAX)).unwrap_or_default();
-    format!("{:016x}{:016x}", half(64), half(0))
-}
-
 /// Writes a size in bytes with its largest binary unit that leaves a whole number: `512 MiB`.
 pub(crate) fn shown_size(bytes: u64) -> String {
     let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
@@ -124,12 +118,6 @@ mod tests {
         assert_eq!(spaced(Duration::ZERO), "0 s");
         assert_eq!(shown_size(512 << 20), "512 MiB");
         assert_eq!(shown_size(1500), "1500 bytes");
-    }
-
-    #[test]
-    fn an_id_has_32_digits() {
-        assert_eq!(hex(0xab), format!("{:032x}", 0xab));
-        assert_eq!(hex(u128::MAX - 1), format!("{:032x}", u128::MAX - 1));
     }
 
     #[test]

@@ -9,7 +9,6 @@ use super::{ApiRequest, Head, Read, Validation};
 use crate::engine::{Content, GenerationRequest, Message, Prompt, ResponseFormat, ToolChoice};
 use crate::error::{InvalidRequest, shown};
 use crate::simulation::Directives;
-use crate::units;
 
 fields! {
     /// A request for a chat completion. The fields are those of the OpenAI API reference, then those of vLLM that load
@@ -100,7 +99,7 @@ impl ChatHead {
     /// The head of an answer with this delivery.
     pub(crate) fn new(head: Head, delivery: Delivery) -> Self {
         Self {
-            id: format!("chatcmpl-{}", units::hex(head.id)),
+            id: format!("chatcmpl-{:032x}", head.id),
             created: head.created,
             model: head.model,
             service_tier: delivery.service_tier,

@@ -15,7 +15,6 @@ use tokio::time::Instant;
 use crate::engine::Usage;
 use crate::error::{ApiError, Facts, shown};
 use crate::route::Route;
-use crate::units;
 
 /// The header with a request's id.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -265,7 +264,7 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
         |id: &&HeaderValue| (1..=128).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic);
     let sane = headers.get(REQUEST_ID).filter(is_sane);
     let id = sane.map_or_else(
-        || HeaderValue::try_from(format!("req_{}", units::hex(rand::random()))),
+        || HeaderValue::try_from(format!("req_{:032x}", rand::random::<u128>())),
         |id| HeaderValue::from_bytes(id.as_bytes()),
     );
     id.expect("both are visible ASCII")

@@ -17,7 +17,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("admin", &["ops", "route", "service", "version"]),
     ("service", &["api", "engine", "error", "ops", "simulation", "units"]),
     ("ops", &["engine", "error", "route", "units"]),
-    ("api", &["engine", "error", "simulation", "units"]),
+    ("api", &["engine", "error", "simulation"]),
     ("simulation", &["engine", "error", "units"]),
     ("engine", &["error"]),
     ("auth", &["error", "route"]),
