@@ -137,13 +137,21 @@ async fn count_all(folder: &Path) -> Outcome<Counts> {
         };
         requests.insert(name.to_owned(), count);
     }
-    Ok(Counts { versions: vec![version("rustc")?, version("valgrind")?, version("ldd")?], requests })
+    let versions = vec![version("rustc")?, version("valgrind")?, version("ldd")?, vector_extensions()?];
+    Ok(Counts { versions, requests })
 }
 
 /// The first line of a program's version.
 fn version(program: &str) -> Outcome<String> {
     let output = Command::new(program).arg("--version").output()?;
     Ok(String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned())
+}
+
+/// What the processor has of that by which libraries choose their functions at run time.
+fn vector_extensions() -> Outcome<String> {
+    let flags = fs::read_to_string("/proc/cpuinfo")?;
+    let has = |extension: &&str| flags.split_whitespace().any(|flag| flag == *extension);
+    Ok(["avx2", "avx512f", "avx512vl", "erms", "fsrm"].into_iter().filter(has).collect::<Vec<_>>().join(" "))
 }
 
 /// A server under callgrind, which is killed when this value is dropped.
