@@ -28,6 +28,13 @@ impl Route {
         Self { protocol: Protocol::Grpc, endpoint, access, dialect: Dialect::Grpc }
     }
 
+    /// Whether it is a question, which is short and held of no budget: a gRPC call that needs no key, or reflection, whose
+    /// stream may stay open.
+    pub(crate) fn is_question(self) -> bool {
+        self.endpoint == Endpoint::Reflection
+            || self.protocol == Protocol::Grpc && self.access == Access::Open
+    }
+
     /// The route of a path without a row.
     pub(crate) const fn unknown(protocol: Protocol, access: Access) -> Self {
         match protocol {

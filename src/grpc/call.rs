@@ -20,8 +20,7 @@ use tonic::{Code, Status};
 use super::{codec, deadline};
 use crate::error::{ApiError, shown};
 use crate::ops::lifecycle::Phase;
-use crate::ops::limits::MAX_KEYLESS_BODY;
-use crate::route::{Access, Endpoint};
+use crate::route::Endpoint;
 use crate::service::{Call, Service};
 
 /// Serves one call.
@@ -49,10 +48,9 @@ async fn serve_checked(service: &Service, request: Request, next: Next) -> Resul
     // These need no key, and have no deadline but the client's.
     let is_open_call = matches!(endpoint, Endpoint::Reflection | Endpoint::HealthWatch);
     let slot = is_open_call.then(|| service.open_call()).transpose()?;
-    let max_body = service.limits().max_body;
-    let takes_key = call.exchange.route().access == Access::Key;
-    let limit = if takes_key { max_body } else { max_body.min(MAX_KEYLESS_BODY) };
-    let reservation = takes_key.then_some(call.reservation);
+    let route = call.exchange.route();
+    let limit = service.limits().max_body_of(route);
+    let reservation = (!route.is_question()).then_some(call.reservation);
     let serving = async {
         let response = codec::RESERVATION.scope(reservation, next.run(request)).await;
         with_our_error(response, &path, limit)

@@ -23,7 +23,6 @@ use axum::middleware::from_fn_with_state;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 
-use crate::ops::limits::MAX_KEYLESS_BODY;
 use crate::pb::chat_service_server::ChatServiceServer;
 use crate::pb::health::health_server::HealthServer;
 use crate::pb::model_service_server::ModelServiceServer;
@@ -72,9 +71,9 @@ const fn method(path: &'static str, endpoint: Endpoint, access: Access) -> Row<(
 pub(crate) fn router(service: Service, reflection: bool) -> Router {
     // Messages are bounded here and not by tonic's own default of 4 MiB; `call` reports one that is too large. Once
     // inflated, a message is bounded by the same number. Test: `a_compressed_message_is_bounded_by_what_it_inflates_to`.
-    let max_body = service.limits().max_body;
+    let limits = service.limits();
     let bytes = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
-    let (message, question) = (bytes(max_body), bytes(max_body.min(MAX_KEYLESS_BODY)));
+    let (message, question) = (bytes(limits.max_body), bytes(limits.max_question()));
     macro_rules! bounded {
         ($server:expr, $most:expr) => {
             $server.max_decoding_message_size($most).accept_compressed(CompressionEncoding::Gzip)

@@ -215,12 +215,10 @@ fn printable(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::sync::{Arc, Mutex};
-
     use tracing::{info, warn};
 
     use super::*;
+    use crate::ops::logs::tests::Lines;
 
     struct Noon;
 
@@ -230,30 +228,16 @@ mod tests {
         }
     }
 
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("no panic").write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
     /// What `log` writes, with or without colour.
     fn written(colour: bool, log: impl FnOnce()) -> String {
         let lines = Lines::default();
-        let writer = lines.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_ansi(colour)
-            .with_writer(move || writer.clone())
+            .with_writer(lines.writer())
             .event_format(Console(Noon))
             .finish();
         tracing::subscriber::with_default(subscriber, log);
-        String::from_utf8(lines.0.lock().expect("no panic").clone()).expect("UTF-8")
+        lines.text()
     }
 
     macro_rules! request {

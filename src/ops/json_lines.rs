@@ -105,33 +105,17 @@ impl Visit for Fields<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::sync::{Arc, Mutex};
-
     use serde_json::{Value, json};
     use tracing::info;
 
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("no panic").write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::ops::logs::tests::Lines;
 
     #[test]
     fn a_line_is_an_object_with_every_field_by_its_type() {
         let lines = Lines::default();
-        let writer = lines.clone();
         let subscriber =
-            tracing_subscriber::fmt().with_writer(move || writer.clone()).event_format(JsonLines).finish();
+            tracing_subscriber::fmt().with_writer(lines.writer()).event_format(JsonLines).finish();
         tracing::subscriber::with_default(subscriber, || {
             info!(
                 text = "a\"b\\c\n\u{1b}é", some = Some("x"), none = None::<&str>, is = true, count = 3, less = -3,
@@ -139,7 +123,7 @@ mod tests {
             );
         });
 
-        let text = String::from_utf8(lines.0.lock().expect("no panic").clone()).expect("UTF-8");
+        let text = lines.text();
         assert_eq!(text.lines().count(), 1, "{text}");
         let mut line: Value = serde_json::from_str(&text).expect("JSON");
         let time = line["timestamp"].take();

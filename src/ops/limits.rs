@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::system;
+use crate::route::Route;
 use crate::units::{duration, patience, some_size};
 
 /// All limits.
@@ -129,6 +130,18 @@ pub struct ConnectionLimits {
 }
 
 impl RequestLimits {
+    /// The largest body of a request to this route, and its largest gRPC message, also once it is inflated.
+    pub(crate) fn max_body_of(&self, route: Route) -> u64 {
+        if route.is_question() { self.max_question() } else { self.max_body }
+    }
+
+    /// All questions of one stream together, some hundred. They are not held of the memory budget, where they could crowd
+    /// out callers with a key.
+    pub(crate) fn max_question(&self) -> u64 {
+        const MOST: u64 = 16 * 1024;
+        self.max_body.min(MOST)
+    }
+
     /// Total memory for request bodies and what is made of them, in bytes: as configured, or a quarter of what this
     /// process may use.
     pub fn max_inflight_body(&self) -> u64 {
@@ -146,10 +159,6 @@ impl ConnectionLimits {
         self.max_connections.min(usize::try_from(files).unwrap_or(usize::MAX))
     }
 }
-
-/// The most that a call without a key may send, some hundred questions, also once they are inflated. Such calls take nothing
-/// of the memory budget, where they could crowd out callers with a key.
-pub(crate) const MAX_KEYLESS_BODY: u64 = 16 * 1024;
 
 /// A count from 1 to what a semaphore can hold.
 fn count(text: &str) -> Result<usize, String> {

@@ -105,3 +105,36 @@ fn wants_colour() -> bool {
     let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     std::io::stderr().is_terminal() && !is_set("NO_COLOR") && !is_dumb
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    /// What a log format writes, kept for a test to read.
+    #[derive(Clone, Default)]
+    pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Lines {
+        /// Makes writers for a subscriber.
+        pub(crate) fn writer(&self) -> impl Fn() -> Self + use<> {
+            let lines = self.clone();
+            move || lines.clone()
+        }
+
+        /// What has been written so far.
+        pub(crate) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().expect("no panic").clone()).expect("UTF-8")
+        }
+    }
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("no panic").write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+}

@@ -61,7 +61,7 @@ impl Reservation {
         Ok(())
     }
 
-    /// Why there is no room for `bytes` more.
+    /// The error for `bytes` more than the budget has left.
     #[cold]
     fn refusal(&self, bytes: u64) -> ApiError {
         let limit = self.0.budget.limit;

@@ -22,13 +22,7 @@ impl Observer for RequestLog {
     fn closed(&self, closed: &Closed<'_>) {
         let level = level(closed);
         // A line that is filtered out is not put together.
-        let is_wanted = match level {
-            Level::DEBUG => enabled!(Level::DEBUG),
-            Level::INFO => enabled!(Level::INFO),
-            Level::WARN => enabled!(Level::WARN),
-            _ => enabled!(Level::ERROR),
-        };
-        if !is_wanted {
+        if !is_logged(level) {
             return;
         }
         let Closed { exchange, noted, status, left, duration } = closed;
@@ -81,6 +75,16 @@ impl Observer for RequestLog {
             Level::WARN => line!(warn),
             _ => line!(error),
         }
+    }
+}
+
+/// Whether lines of this level pass the filter.
+fn is_logged(level: Level) -> bool {
+    match level {
+        Level::DEBUG => enabled!(Level::DEBUG),
+        Level::INFO => enabled!(Level::INFO),
+        Level::WARN => enabled!(Level::WARN),
+        _ => enabled!(Level::ERROR),
     }
 }
 

@@ -151,3 +151,18 @@ async fn reflection_answers_an_unknown_name_and_goes_on() {
     );
     assert_eq!(files(&answers[5])[0], "tokenecho/v1/chat.proto");
 }
+
+#[tokio::test]
+async fn a_question_with_a_key_is_bounded_like_one_without() {
+    let builder = bare_echo().api_key("123").expect("a key");
+    let keyed =
+        builder.configure(|config| config.listeners.reflection = tokenecho::config::Reflection::Keyed);
+    let server = start(keyed).await;
+    let large = [&[0, 0, 0, 0x42, 0x68][..], &vec![0; 17_000]].concat();
+    let path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+
+    let status = grpc::call(&server, path, &[("authorization", "Bearer 123")], large).await;
+
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert!(status.message().contains("16384 bytes"), "{status:?}");
+}

@@ -109,5 +109,5 @@ fn files(file_descriptor_proto: Vec<Vec<u8>>) -> MessageResponse {
 }
 
 fn not_found(what: &str, name: &str) -> (Code, String) {
-    (Code::NotFound, format!("there is no {what} {}", shown(name)))
+    (Code::NotFound, format!("unknown {what} {}", shown(name)))
 }

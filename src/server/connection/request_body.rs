@@ -19,9 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::ApiError;
 use crate::ops::lifecycle::Phase;
-use crate::ops::limits::MAX_KEYLESS_BODY;
 use crate::ops::memory::Reservation;
-use crate::route::{Access, Endpoint, Protocol, Route};
+use crate::route::{Endpoint, Protocol, Route};
 use crate::service::Service;
 
 /// How long a body that is not wanted is read on, so that the answer to it arrives.
@@ -48,19 +47,17 @@ pub(super) fn bounded(head: &Parts, body: Incoming, bounds: Bounds<'_>) -> Body 
         received.notify();
         return Body::new(body);
     }
-    let max_body = service.limits().max_body;
+    let limit = service.limits().max_body_of(route);
     let is_grpc = route.protocol == Protocol::Grpc;
     // A reflection stream may stay open as long as its client likes, but not ask as much.
     let is_open_ended = route.endpoint == Endpoint::Reflection;
-    let needs_no_key = is_open_ended || is_grpc && route.access == Access::Open;
-    let limit = if needs_no_key { max_body.min(MAX_KEYLESS_BODY) } else { max_body };
     // The message itself is bounded by tonic, which knows its length beforehand.
     let message_head = if is_grpc { MESSAGE_HEAD } else { 0 };
     let waits =
         head.headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(CONTINUE));
     Body::new(Bounded {
         body: Some(body),
-        reservation: (!needs_no_key).then_some(reservation),
+        reservation: (!route.is_question()).then_some(reservation),
         received,
         limit,
         left: limit + message_head,
